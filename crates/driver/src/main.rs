@@ -1,0 +1,3 @@
+//! One binary: restic commands for operators, datastore actions for OpenNebula.
+
+fn main() {}

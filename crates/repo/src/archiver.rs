@@ -1,0 +1,1 @@
+//! Backup: files and folders into packs, trees and a snapshot.

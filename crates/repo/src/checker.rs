@@ -1,0 +1,1 @@
+//! Is everything there, and as it was written?

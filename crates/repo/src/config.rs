@@ -1,0 +1,1 @@
+//! The config file: version, id and chunker polynomial.

@@ -1,0 +1,1 @@
+//! Which blob is in which pack.

@@ -1,0 +1,1 @@
+//! Key files: a password's way to the master key.

@@ -1,0 +1,1 @@
+//! One entry of a folder, as a tree holds it.

@@ -1,0 +1,1 @@
+//! Pack files: sealed blobs, and the header that names them.

@@ -1,0 +1,1 @@
+//! Fills packs with blobs and stores them.

@@ -1,0 +1,1 @@
+//! Random access to a file in a snapshot.

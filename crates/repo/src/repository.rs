@@ -1,0 +1,1 @@
+//! An open repository: loads and saves single things.

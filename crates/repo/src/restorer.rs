@@ -1,0 +1,1 @@
+//! Restore: a snapshot's files and folders back onto a file system.

@@ -1,0 +1,1 @@
+//! Snapshots: one backup each, how they are found and grouped.

@@ -1,0 +1,1 @@
+//! Trees: the nodes of one folder, as JSON in a blob.
