@@ -1,1 +1,1 @@
-
+//! Storage for `restic-repo` over SSH/SFTP.
