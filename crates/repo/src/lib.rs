@@ -9,6 +9,7 @@ mod compress;
 pub mod config;
 pub mod crypto;
 mod error;
+pub mod filter;
 mod handle;
 mod id;
 pub mod index;
