@@ -241,10 +241,7 @@ impl Backup {
         let unchanged =
             self.parent.as_ref().is_some_and(|(_, parent)| parent.tree == tree);
         let snapshot = Snapshot {
-            time: self.time.unwrap_or(begun),
             parent: self.parent.map(|(id, _)| id),
-            tree,
-            paths,
             hostname: self.identity.hostname,
             username: self.identity.username,
             uid: self.identity.uid,
@@ -253,7 +250,7 @@ impl Backup {
             tags: self.tags,
             program_version: self.program_version,
             summary: Some(summary),
-            ..Snapshot::default()
+            ..Snapshot::new(self.time.unwrap_or(begun), tree, paths)
         };
         let id = match self.dry_run || (self.skip_if_unchanged && unchanged) {
             true => None,

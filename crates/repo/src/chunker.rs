@@ -58,6 +58,12 @@ pub const ZERO_CHUNK_ID: Id = Id::from_bytes([
     0xe3, 0x6d, 0x5d, 0x18, 0xd5, 0x46, 0x92, 0x7d, 0x30, 0xda, 0xad, 0x6d, 0x7f, 0xda, 0x15, 0x41,
 ]);
 
+/// The chunk of [`MIN_SIZE`] zero bytes, without taking memory for it.
+pub fn zero_chunk() -> bytes::Bytes {
+    static ZEROS: [u8; MIN_SIZE] = [0; MIN_SIZE];
+    bytes::Bytes::from_static(&ZEROS)
+}
+
 /// Finds the cuts for one polynomial. Made once a repository and shared by all threads.
 pub struct Chunker {
     tables: Tables,

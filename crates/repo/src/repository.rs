@@ -249,7 +249,7 @@ impl Repository {
             return Ok(id);
         }
         let ids = self.list(file_type).await?.into_iter().map(|file| file.id);
-        crate::snapshot::find_prefix(file_type, ids, prefix)
+        crate::snapshot::find_id(file_type, ids, prefix)
     }
 
     /// One snapshot.
