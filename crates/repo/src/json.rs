@@ -145,7 +145,8 @@ pub(crate) fn write_lossy(json: &mut Vec<u8>, bytes: &[u8]) {
     json.push(b'"');
 }
 
-/// What a reader of [`write_lossy`] gets: each byte that is part of no character becomes U+FFFD.
+/// Text of bytes that may not be UTF-8, as readers of Go's JSON get it: each byte that is part of no
+/// character becomes U+FFFD. Unlike in the standard library, these are as many as the bytes.
 pub fn lossy(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
