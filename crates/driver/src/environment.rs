@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::fmt;
 
 /// Looks up environment variables: those of the process, or others in tests.
-pub struct Environment(Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>);
+pub struct Environment(Box<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Environment {
     /// The variables of this process.
@@ -21,9 +23,14 @@ impl Environment {
         }))
     }
 
+    /// A variable's value, also an empty one.
+    pub fn raw(&self, name: &str) -> Option<OsString> {
+        (self.0)(name)
+    }
+
     /// A variable's value. As for restic, an empty variable is none.
     pub fn value(&self, name: &str) -> Option<OsString> {
-        (self.0)(name).filter(|value| !value.is_empty())
+        self.raw(name).filter(|value| !value.is_empty())
     }
 
     /// A variable's value as text.
