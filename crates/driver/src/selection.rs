@@ -9,18 +9,17 @@ use crate::environment::Environment;
 
 /// `--host`, `--tag` and `--path`. With a snapshot's id they count only if it is `latest`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-#[command(next_help_heading = "Which snapshots")]
 pub struct SelectionArgs {
     /// Only snapshots of this host; repeat for several, empty for all [env: RESTIC_HOST]
-    #[arg(short = 'H', long, value_name = "HOST")]
+    #[arg(short = 'H', long, value_name = "HOST", help_heading = "Which snapshots")]
     host: Vec<String>,
 
     /// Only snapshots with all of these tags; repeat for snapshots with either, empty for those without
-    #[arg(long, value_name = "TAG[,TAG...]")]
+    #[arg(long, value_name = "TAG[,TAG...]", help_heading = "Which snapshots")]
     tag: Vec<String>,
 
     /// Only snapshots that contain this absolute path; repeat for those that contain all of them
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = "Which snapshots")]
     path: Vec<String>,
 }
 
