@@ -8,10 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use restic_repo::archiver;
 use restic_repo::filter::PatternList;
 use restic_repo::node::{Node, NodeType};
 
 use crate::exit::{Failure, Result};
+use crate::targets;
 
 /// Decides what is left out. Paths are absolute and clean.
 #[derive(Default)]
@@ -50,6 +52,16 @@ impl Exclusions {
             }
             false
         })
+    }
+}
+
+impl archiver::Filter for Exclusions {
+    fn by_name(&self, path: &Path) -> bool {
+        !self.reject_name(&targets::absolute(path))
+    }
+
+    fn by_node(&self, path: &Path, node: &Node) -> bool {
+        !self.reject_node(&targets::absolute(path), node)
     }
 }
 
