@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use restic_repo::key::Password;
+
 use crate::access::Access;
 use crate::environment::Environment;
 use crate::exit::{Failure, Result};
 use crate::global::Settings;
-use crate::password::{self, Password};
+use crate::password;
 use crate::report::terminal::Terminal;
 use crate::signals::Interrupt;
 

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use restic_repo::key::Password;
 
 use crate::exit::{Failure, Result};
-use crate::password::{self, Password};
+use crate::password;
 use crate::session::Session;
 
 /// Shows, adds, changes and removes passwords.
@@ -69,7 +70,7 @@ impl NewKeyArgs {
     pub async fn password(&self) -> Result<Password> {
         self.check()?;
         if self.new_insecure_no_password {
-            return Ok(password::from_bytes(Vec::new().into()));
+            return Ok(Password::new(Vec::new()));
         }
         let Some(file) = &self.new_password_file else {
             return password::ask_twice("enter new password: ").await;
@@ -82,7 +83,7 @@ impl NewKeyArgs {
                 file.display()
             )));
         }
-        Ok(password)
+        Ok(password::from_bytes(password))
     }
 }
 
