@@ -4,13 +4,13 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use restic_repo::Compression;
 use restic_repo::backend::Backend;
 use restic_repo::backend::limit::{Limit, Rates};
 use restic_repo::backend::local::Local;
 use restic_repo::backend::retry::{Retry, Retrying};
 use restic_repo::identity::Identity;
 use restic_repo::index::Index;
+use restic_repo::key::Password;
 use restic_repo::lock::{Keepers, Lock, LockHolder, LockKind, LockOptions};
 use restic_repo::repository::{Options, Repository};
 use restic_repo::snapshot::Snapshot;
@@ -19,9 +19,9 @@ use restic_repo::{Error, Id};
 use crate::access::Access;
 use crate::environment::Environment;
 use crate::exit::{Failure, Result};
-use crate::global::{self, Settings};
+use crate::global::Settings;
 use crate::location::Location;
-use crate::password::{self, Password};
+use crate::password;
 use crate::report::counters::Counters;
 use crate::report::number;
 use crate::report::pace::Pulse;
@@ -73,12 +73,11 @@ impl Session {
         &self,
         access: &Access,
         prompt: &str,
-    ) -> Result<restic_repo::key::Password> {
-        let password = match access.gives_password(&self.environment) {
-            true => self.password(access, prompt).await?,
-            false => password::ask_twice(prompt).await?,
-        };
-        Ok(restic_repo::key::Password::new(password.to_vec()))
+    ) -> Result<Password> {
+        match access.gives_password(&self.environment) {
+            true => self.password(access, prompt).await,
+            false => password::ask_twice(prompt).await,
+        }
     }
 
     /// The storage at a location, with retries and bandwidth limits.
@@ -118,13 +117,7 @@ impl Session {
     pub fn repository_options(&self) -> Options {
         let defaults = Options::default();
         Options {
-            compression: match self.settings.compression {
-                global::Compression::Auto => Compression::Auto,
-                global::Compression::Off => Compression::Off,
-                global::Compression::Fastest => Compression::Fastest,
-                global::Compression::Better => Compression::Better,
-                global::Compression::Max => Compression::Max,
-            },
+            compression: self.settings.compression,
             pack_size: self.settings.pack_size.unwrap_or(defaults.pack_size),
             verify: self.settings.verify,
             workers: defaults.workers,
@@ -140,7 +133,6 @@ impl Session {
     pub async fn open_at(&self, access: &Access, prompt: &str) -> Result<Repository> {
         let backend = self.backend(access)?;
         let password = self.password(access, prompt).await?;
-        let password = restic_repo::key::Password::new(password.to_vec());
         let (hint, options) = (access.key_hint.as_deref(), self.repository_options());
         let counters = Counters::new(Arc::clone(&self.terminal));
         let repository =
