@@ -9,6 +9,7 @@ pub mod codec;
 mod compress;
 pub mod config;
 pub mod crypto;
+pub mod dump;
 mod error;
 mod handle;
 mod id;
@@ -28,6 +29,7 @@ pub mod snapshot;
 pub mod stats;
 pub mod time;
 pub mod tree;
+pub mod walk;
 
 pub use compress::Compression;
 pub use blob::{BlobEntry, BlobHandle, BlobLocation, BlobType};
