@@ -8,6 +8,8 @@
 //! A folder is stored when the last of its entries is, by whoever brought that one in. The snapshot is
 //! stored when all packs and index files are: what it refers to is there, whatever happens.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,10 +20,11 @@ use tokio::task::JoinSet;
 
 use crate::chunker::Chunker;
 use crate::error::{Error, Result};
+use crate::handle::FileType;
 use crate::id::Id;
 use crate::identity::Identity;
 use crate::index::Index;
-use crate::node::{Node, metadata};
+use crate::node::{Ignored, Name, Node, NodeReader, Reading};
 use crate::packer::Packer;
 use crate::progress::{Phase, Progress, Warning};
 use crate::repository::Repository;
@@ -95,8 +98,8 @@ pub struct Backup {
     pub tags: Vec<String>,
     /// An older snapshot: files that look the same as there are not read.
     pub parent: Option<(Id, Snapshot)>,
-    /// What counts as looking the same.
-    pub changes: metadata::ChangeDetection,
+    /// What does not count when a file is compared with the parent's.
+    pub ignored: Ignored,
     /// Whether access times are stored; the time of modification stands in for them otherwise.
     pub with_atime: bool,
     /// How many files are read at a time.
@@ -140,7 +143,7 @@ impl Backup {
             identity,
             tags: Vec::new(),
             parent: None,
-            changes: metadata::ChangeDetection::default(),
+            ignored: Ignored::default(),
             with_atime: false,
             read_concurrency: 2,
             skip_if_unchanged: false,
@@ -158,11 +161,12 @@ impl Backup {
     pub async fn run(
         self,
         repository: &Repository,
-        index: Arc<Index>,
+        mut index: Index,
         progress: Arc<dyn Progress>,
     ) -> Result<Outcome> {
         let begun = Timestamp::now();
-        distrust(repository, &index, &*progress).await?;
+        distrust(repository, &mut index, &*progress).await?;
+        let index = Arc::new(index);
         let chunker = Arc::new(
             Chunker::new(repository.config().chunker_polynomial)
                 .map_err(|error| Error::Refused(error.to_string()))?,
@@ -177,8 +181,8 @@ impl Backup {
             runtime: Handle::current(),
             filter: Arc::clone(&self.filter),
             progress: Arc::clone(&progress),
-            metadata: metadata::Reader::new(self.with_atime),
-            changes: self.changes,
+            nodes: NodeReader::new().with_atime(self.with_atime),
+            ignored: self.ignored,
             unreadable: AtomicU64::new(0),
         };
         let paths = self.source.recorded_paths()?;
@@ -210,7 +214,7 @@ impl Backup {
         }
         let work = Arc::into_inner(work).expect("all workers have ended");
         let (failure, result) = work.into_result();
-        drop(stop);
+        stop.disarm();
         let packer = Arc::into_inner(packer).expect("all who held it have ended");
         if let Some(failure) = failure {
             // Storing that failed made the workers fail as well, and is the cause.
@@ -237,10 +241,7 @@ impl Backup {
         let unchanged =
             self.parent.as_ref().is_some_and(|(_, parent)| parent.tree == tree);
         let snapshot = Snapshot {
-            time: self.time.unwrap_or(begun),
             parent: self.parent.map(|(id, _)| id),
-            tree,
-            paths,
             hostname: self.identity.hostname,
             username: self.identity.username,
             uid: self.identity.uid,
@@ -249,7 +250,7 @@ impl Backup {
             tags: self.tags,
             program_version: self.program_version,
             summary: Some(summary),
-            ..Snapshot::default()
+            ..Snapshot::new(self.time.unwrap_or(begun), tree, paths)
         };
         let id = match self.dry_run || (self.skip_if_unchanged && unchanged) {
             true => None,
@@ -261,6 +262,13 @@ impl Backup {
 
 /// Stops the workers when the backup's future is dropped.
 struct StopOnDrop(Arc<AtomicBool>, Arc<Packer>);
+
+impl StopOnDrop {
+    /// The workers have ended by themselves.
+    fn disarm(self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -290,11 +298,23 @@ impl Source {
 /// Looks whether the packs that the index lists are there and have the right size. The blobs of those
 /// that are not count as unknown and are stored anew: a snapshot must not refer to what is gone.
 /// (restic does not look, and stores a snapshot that cannot be restored.)
-async fn distrust(repository: &Repository, index: &Index, progress: &dyn Progress) -> Result<()> {
-    let found = repository.list(crate::FileType::Pack).await?;
-    for (expected, found) in index.exclude_unusable(&found) {
-        progress.warn(&Warning::PackUnusable { expected, found });
+async fn distrust(
+    repository: &Repository,
+    index: &mut Index,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut listed = repository.list(FileType::Pack).await?;
+    listed.sort_unstable();
+    let mut unusable = HashSet::new();
+    for expected in index.pack_sizes() {
+        let found = listed.binary_search_by_key(&expected.id, |file| file.id).ok();
+        let found = found.map(|i| listed[i].size);
+        if found != Some(expected.size) {
+            progress.warn(&Warning::PackUnusable { expected, found });
+            unusable.insert(expected.id);
+        }
     }
+    index.exclude_packs(&unusable);
     Ok(())
 }
 
@@ -305,8 +325,8 @@ struct Surroundings {
     runtime: Handle,
     filter: Arc<dyn Filter>,
     progress: Arc<dyn Progress>,
-    metadata: metadata::Reader,
-    changes: metadata::ChangeDetection,
+    nodes: NodeReader,
+    ignored: Ignored,
     unreadable: AtomicU64,
 }
 
@@ -320,12 +340,16 @@ impl Surroundings {
         }
     }
 
-    fn read_metadata(&self, path: &Path, file: Option<&std::fs::File>) -> Result<Node> {
-        let (node, faults) = self.metadata.read(path, file)?;
-        for fault in faults {
-            self.unreadable(path, fault);
+    /// The node of what was read, under its name in the snapshot. What it lacks is warned of.
+    fn node(&self, reading: Reading, name: &OsStr) -> Node {
+        let Reading { mut node, warnings } = reading;
+        for warning in warnings {
+            let path = warning.path.clone();
+            let source = std::io::Error::new(warning.source.kind(), warning.to_string());
+            self.unreadable(&path, Error::io("read all of", &path, source));
         }
-        Ok(node)
+        node.name = Name::from(name);
+        node
     }
 
     fn unreadable(&self, path: &Path, error: Error) {

@@ -1,5 +1,6 @@
 //! A blob's way from plaintext to the bytes that are stored, and back.
 
+use std::fmt;
 use std::io;
 
 use crate::blob::{BlobHandle, BlobType};
@@ -16,6 +17,12 @@ pub struct Encoder {
     compression: Compression,
     zstd: Compressor,
     verifier: Option<Verifier>,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").field("compression", &self.compression).finish_non_exhaustive()
+    }
 }
 
 /// What a blob has become: its sealed bytes are in the buffer given to [`Encoder::encode`].
@@ -110,6 +117,12 @@ pub struct Decoder {
     key: Key,
     zstd: Decompressor,
     opened: Vec<u8>,
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Decoder")
+    }
 }
 
 impl Decoder {

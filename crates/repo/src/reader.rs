@@ -96,7 +96,7 @@ impl FileReader {
         let behind = self.starts.partition_point(|start| *start < end).min(self.content.len());
         let needed = &self.content[first..behind];
         let missing: Vec<_> =
-            needed.iter().filter(|id| self.cache.get(id).is_none()).copied().collect();
+            needed.iter().copied().filter(|id| self.cache.get(id).is_none()).collect();
         let missing = missing.into_iter().map(BlobHandle::data);
         let mut stream = BlobStream::new(&self.repository, Arc::clone(&self.index), missing.clone());
         let mut missing = missing.peekable();

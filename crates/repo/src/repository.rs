@@ -249,7 +249,7 @@ impl Repository {
             return Ok(id);
         }
         let ids = self.list(file_type).await?.into_iter().map(|file| file.id);
-        crate::snapshot::find_prefix(file_type, ids, prefix)
+        crate::snapshot::find_id(file_type, ids, prefix)
     }
 
     /// One snapshot.
@@ -283,7 +283,7 @@ impl Repository {
             .await;
         progress.end(Phase::LoadSnapshots);
         snapshots.sort_by_key(|(id, loaded)| {
-            (loaded.as_ref().ok().map(|snapshot| snapshot.time.instant()), *id)
+            (loaded.as_ref().ok().map(|snapshot| snapshot.time), *id)
         });
         Ok(snapshots)
     }
@@ -326,7 +326,7 @@ impl Repository {
         drop(loaded);
         progress.end(Phase::LoadIndex);
         let builder = Arc::into_inner(builder).expect("every task that held it has ended");
-        on_worker(move || builder.finish()).await
+        on_worker(move || Ok(builder.finish())).await
     }
 
     async fn add_index_file(&self, builder: &Arc<index::Builder>, id: Id) -> Result<()> {
@@ -370,7 +370,7 @@ impl Repository {
             Extent::Range { offset: entry.offset.into(), length: entry.length as usize };
         let sealed = self.backend().load(&Handle::new(FileType::Pack, location.pack), extent).await?;
         let mut decoder = self.decoder()?;
-        let decode = move || {
+        let mut decode = move || {
             let mut plaintext = Vec::new();
             decoder.decode(entry.handle, &sealed, entry.uncompressed_length, &mut plaintext)?;
             Ok(plaintext)

@@ -24,6 +24,7 @@ use rustix::fs::Stat;
 
 use crate::backend::BackendErrorKind;
 use crate::error::{Error, Result};
+use crate::filter::{self, Choice};
 use crate::handle::Handle;
 use crate::id::Id;
 use crate::index::Index;
@@ -53,10 +54,7 @@ use target::{Place, Target};
 pub trait Filter: Send + Sync {
     /// What to restore of this path, which begins with `/` at what is restored. Asked more than once
     /// for each path.
-    fn select(&self, path: &Path, is_folder: bool) -> Selection {
-        let _ = (path, is_folder);
-        Selection::ALL
-    }
+    fn choose(&self, path: &Path, is_folder: bool) -> Choice;
 
     /// Whether to restore extended attributes of this name.
     fn attribute(&self, name: &OsStr) -> bool {
@@ -65,27 +63,11 @@ pub trait Filter: Send + Sync {
     }
 }
 
-/// What a [`Filter`] selects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Selection {
-    /// Whether to restore the thing itself.
-    pub itself: bool,
-    /// For a folder, whether something in it may be selected.
-    pub children: bool,
+impl Filter for crate::filter::Filter {
+    fn choose(&self, path: &Path, is_folder: bool) -> Choice {
+        self.choose(path, is_folder)
+    }
 }
-
-impl Selection {
-    /// This, and what is in it.
-    pub const ALL: Self = Self { itself: true, children: true };
-    /// Nothing of it.
-    pub const NONE: Self = Self { itself: false, children: false };
-}
-
-/// Restores everything.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Everything;
-
-impl Filter for Everything {}
 
 /// What happens to files that are in the target already.
 ///
@@ -162,7 +144,7 @@ impl Restore {
     pub fn new(target: PathBuf) -> Self {
         Self {
             target,
-            filter: Arc::new(Everything),
+            filter: Arc::new(filter::Filter::Everything),
             overwrite: Overwrite::default(),
             delete: false,
             sparse: false,

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::archiver::walk::Leaf;
-use crate::chunker::{Chunk, Cutter, Source};
+use crate::chunker::{self, Chunk, Cutter, Source};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::node::Node;
@@ -42,7 +42,7 @@ pub(super) enum Piece {
         length: usize,
     },
     /// So many chunks of zeros, which need nothing more than that the zero chunk is stored.
-    Zeros(usize),
+    Zeros(u64),
     /// There is nothing left to cut off.
     End,
 }
@@ -96,11 +96,12 @@ impl OpenFile {
                 state.in_work += 1;
                 Ok(Piece::Data { at, length })
             }
-            Ok(Some(chunk @ Chunk::Zeros { count })) => {
+            Ok(Some(chunk @ Chunk::Zeros(count))) => {
                 let mut state = self.lock();
-                let length = state.content.len() + count;
-                state.content.resize(length, crate::chunker::ZERO_CHUNK_ID);
-                state.size += chunk.size();
+                let size = chunk.size();
+                let length = state.content.len().saturating_add(count as usize);
+                state.content.resize(length, chunker::ZERO_CHUNK_ID);
+                state.size += size;
                 Ok(Piece::Zeros(count))
             }
             Ok(None) => {

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,13 +47,8 @@ pub(super) fn open(
 }
 
 fn made_up(name: &OsStr, node_type: NodeType, mode: u32, now: Timestamp) -> Node {
-    Node {
-        name: name.as_bytes().into(),
-        node_type,
-        mode: Mode::from_bits(mode),
-        mtime: now,
-        atime: now,
-        ctime: now,
-        ..Node::default()
-    }
+    let mut node = Node::new(name, node_type);
+    node.mode = Mode::from_bits(mode);
+    (node.mtime, node.atime, node.ctime) = (now, now, now);
+    node
 }

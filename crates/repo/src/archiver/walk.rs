@@ -11,8 +11,7 @@ use crate::archiver::Surroundings;
 use crate::archiver::folder::Folder;
 use crate::archiver::targets::{Target, Targets, list};
 use crate::error::{Error, Result};
-use crate::node::Node;
-use crate::node::metadata;
+use crate::node::{Name, Node};
 use crate::tree::Tree;
 
 /// Where the backup has got to. Workers take the next step under a mutex, so only what finds the way is
@@ -90,14 +89,14 @@ impl Walk {
             };
             match target {
                 Target::Parent(path, below) => {
-                    match metadata::read_parent(&path, &surroundings.metadata) {
-                        Ok(node) => self.enter(
-                            surroundings,
-                            folder,
-                            name,
-                            node,
-                            Entries::Targets(below.entries.into_iter()),
-                        )?,
+                    let below = Entries::Targets(below.entries.into_iter());
+                    match surroundings.nodes.read_following(&path) {
+                        // As in restic, what such a folder does not tell of itself is no fault.
+                        Ok(Some(reading)) => {
+                            let node = Node { name: Name::from(&*name), ..reading.node };
+                            self.enter(surroundings, folder, name, node, below)?;
+                        }
+                        Ok(None) => {}
                         Err(error) => surroundings.unreadable(&path, error),
                     }
                 }
@@ -136,16 +135,23 @@ impl Walk {
                 return Ok(None);
             }
         }
-        let found = surroundings.read_metadata(&path, None).and_then(|node| {
-            let keep = surroundings.filter.by_node(&path, &node);
-            Ok(if keep { Some((node, list(&path)?)) } else { None })
-        });
-        match found {
-            Ok(Some((node, names))) => {
+        let reading = match surroundings.nodes.read(&path) {
+            Ok(Some(reading)) => reading,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                surroundings.unreadable(&path, error);
+                return Ok(None);
+            }
+        };
+        if !surroundings.filter.by_node(&path, &reading.node) {
+            return Ok(None);
+        }
+        match list(&path) {
+            Ok(names) => {
+                let node = surroundings.node(reading, &name);
                 let entries = Entries::Listed { path, names: names.into_iter() };
                 self.enter(surroundings, folder, name, node, entries)?;
             }
-            Ok(None) => {}
             Err(error) => surroundings.unreadable(&path, error),
         }
         Ok(None)
@@ -156,7 +162,7 @@ impl Walk {
         surroundings: &Surroundings,
         parent: Arc<Folder>,
         name: OsString,
-        mut node: Node,
+        node: Node,
         entries: Entries,
     ) -> Result<()> {
         let before = parent.entry_before(name.as_bytes()).cloned();
@@ -166,7 +172,6 @@ impl Walk {
         };
         parent.expect_one();
         let path = parent.path.join(&name);
-        node.name = name.as_bytes().into();
         let folder = Folder::new(path, Some(node), Some(parent), before, tree_before);
         self.stack.push(Frame { folder: Arc::new(folder), entries });
         Ok(())

@@ -149,20 +149,19 @@ impl Work {
     fn look_at(&self, leaf: &Leaf) -> Result<Option<(Node, Option<File>)>> {
         let path = &leaf.path;
         let surroundings = &self.surroundings;
-        let mut node = surroundings.read_metadata(path, None)?;
-        node.name = leaf.name.as_bytes().into();
-        if node.node_type == NodeType::Socket || !surroundings.filter.by_node(path, &node) {
+        let Some(reading) = surroundings.nodes.read(path)? else { return Ok(None) };
+        if !surroundings.filter.by_node(path, &reading.node) {
             return Ok(None);
         }
-        if node.node_type != NodeType::File {
-            return Ok(Some((node, None)));
+        if reading.node.node_type != NodeType::File {
+            return Ok(Some((surroundings.node(reading, &leaf.name), None)));
         }
         let file = open_for_reading(path)?;
         // What was opened counts, should it have been replaced since.
-        let mut node = surroundings.read_metadata(path, Some(&file))?;
-        node.name = leaf.name.as_bytes().into();
-        match node.node_type {
-            NodeType::File => Ok(Some((node, Some(file)))),
+        match surroundings.nodes.read_open(&file, path)? {
+            Some(reading) if reading.node.node_type == NodeType::File => {
+                Ok(Some((surroundings.node(reading, &leaf.name), Some(file))))
+            }
             _ => Err(Error::io("open", path, std::io::Error::other("it is no longer a file"))),
         }
     }
@@ -176,7 +175,7 @@ impl Work {
     ) -> Result<Option<Arc<OpenFile>>> {
         let before = leaf.folder.entry_before(leaf.name.as_bytes()).cloned();
         if let Some(before) = &before
-            && node.unchanged_since(before, &self.surroundings.changes)
+            && node.unchanged_since(before, self.surroundings.ignored)
             && self.has_all(before.content.as_deref())
         {
             node.content.clone_from(&before.content);
@@ -219,7 +218,7 @@ impl Work {
                 let zeros = chunker::zero_chunk();
                 let handle = BlobHandle::data(chunker::ZERO_CHUNK_ID);
                 self.packer.save(&mut tools.encoder, handle, &zeros, &mut tools.sealed)?;
-                let length = (count * chunker::MIN_SIZE) as u64;
+                let length = count.saturating_mul(chunker::MIN_SIZE as u64);
                 self.surroundings.progress.advance(Phase::BackupBytes, length);
                 Ok(true)
             }

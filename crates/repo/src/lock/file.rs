@@ -80,7 +80,7 @@ impl LockFile {
     /// Whether the one who made it is certainly gone: it was not refreshed for [`STALE`], or it names
     /// a process of this host that does not exist.
     pub fn is_stale(&self, hostname: &str) -> bool {
-        let age = Timestamp::now().seconds_since(&self.time);
+        let age = Timestamp::now().unix_seconds().saturating_sub(self.time.unix_seconds());
         age > STALE.as_secs() as i64 || (self.hostname == hostname && !process_exists(self.pid))
     }
 }

@@ -11,7 +11,7 @@ use crate::identity::Identity;
 use crate::key::{Failure, KeyFile, Password, ScryptParams};
 use crate::progress::{Progress, Warning};
 use crate::repository::{Repository, on_worker};
-use crate::snapshot::find_prefix;
+use crate::snapshot::find_id;
 use crate::time::Timestamp;
 
 /// How many keys are tried before giving up: restic's limit. Each try costs scrypt's half second.
@@ -130,7 +130,7 @@ pub(super) async fn search(
     let mut ids: Vec<Id> = backend.list(FileType::Key).await?.iter().map(|key| key.id).collect();
     ids.sort();
     if let Some(hint) = hint
-        && let Ok(hinted) = find_prefix(FileType::Key, ids.iter().copied(), hint)
+        && let Ok(hinted) = find_id(FileType::Key, ids.iter().copied(), hint)
     {
         ids.sort_by_key(|id| *id != hinted);
     }

@@ -34,7 +34,7 @@ pub(super) fn remove_unexpected(site: &Site, path: &Path, expected: &HashSet<Nam
         let removed = place.status().and_then(|status| {
             let Some(status) = status else { return Ok(()) };
             let is_folder = type_of(&status) == FileType::Directory;
-            match site.options.filter.select(&path, is_folder).itself {
+            match site.options.filter.choose(&path, is_folder).selected {
                 true => remove_all(site, &path, &place),
                 false => Ok(()),
             }

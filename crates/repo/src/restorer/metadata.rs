@@ -106,10 +106,7 @@ fn is_unsupported(error: &io::Error) -> bool {
 fn list_attributes(place: &Place) -> io::Result<Vec<u8>> {
     let path = place.path();
     loop {
-        let length = fs::llistxattr(&path, &mut [0u8; 0][..]).or_else(|error| match error {
-            Errno::RANGE => fs::llistxattr_query(&path),
-            error => Err(error),
-        })?;
+        let length = fs::llistxattr_query(&path)?;
         if length == 0 {
             return Ok(Vec::new());
         }

@@ -48,7 +48,7 @@ impl Planner {
     pub fn new(site: &Arc<Site>, repository: &Repository, index: Arc<Index>, tree: Id) -> Self {
         let filter = Arc::clone(&site.options.filter);
         let walk = Walk::new(repository, index, tree, Path::new("/")).descend_if(
-            move |path, node| node.name.is_safe() && filter.select(path, true).children,
+            move |path, node| node.name.is_safe() && filter.choose(path, true).descend,
         );
         let mut planner = Self {
             site: Arc::clone(site),
@@ -103,16 +103,16 @@ impl Planner {
 
     fn entry(&mut self, steps: &mut Vec<Step>, path: PathBuf, node: Box<Node>, is_entered: bool) {
         let is_folder = node.node_type == NodeType::Dir;
-        let selection = self.site.options.filter.select(&path, is_folder);
+        let choice = self.site.options.filter.choose(&path, is_folder);
         if let Err(error) = self.check_name(&path, &node.name) {
-            if selection.itself {
+            if choice.selected {
                 self.site.not_restored(&path, &error);
             }
             return;
         }
         if is_folder {
             self.go_inside(path.clone(), Some(node), false);
-            if selection.itself {
+            if choice.selected {
                 self.make_folders(steps);
             }
             if !is_entered
@@ -120,7 +120,7 @@ impl Planner {
             {
                 steps.push(Step::Leave { path, node, names: None });
             }
-        } else if selection.itself {
+        } else if choice.selected {
             match self.plan(path.clone(), node) {
                 Ok(Some(step)) => {
                     self.make_folders(steps);
