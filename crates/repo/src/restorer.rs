@@ -40,8 +40,6 @@ mod output;
 mod plan;
 mod prepare;
 mod target;
-#[cfg(test)]
-mod tests;
 mod verify;
 mod write;
 

@@ -12,7 +12,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::progress::Phase;
 use crate::restorer::compare::{Comparison, compare};
-use crate::restorer::target::{PRIVATE_FOLDER, Place, type_of};
+use crate::restorer::target::{PRIVATE_FOLDER, type_of};
 use crate::restorer::{
     Outcome, Overwrite, RestoredFile, Site, State, Step, lock, modified, time_of,
 };

@@ -123,7 +123,7 @@ impl Place {
         let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = fs::openat(&self.folder, &self.name, flags, PRIVATE_FILE)?;
         if type_of(&fs::fstat(&file)?) != FileType::RegularFile {
-            return Err(Errno::FTYPE.into());
+            return Err(io::Error::other("it is not a regular file"));
         }
         Ok(file.into())
     }

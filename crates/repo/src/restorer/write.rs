@@ -17,7 +17,7 @@ use crate::chunker;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::Index;
-use crate::progress::Phase;
+use crate::progress::{Phase, Progress};
 use crate::reader::BlobStream;
 use crate::repository::Repository;
 use crate::restorer::output::{Content, OpenOutput};
@@ -227,7 +227,9 @@ async fn write_once(
     let wanted =
         Wanted { outputs: outputs.to_vec(), next: (0, 0), asked: Arc::clone(&asked) };
     let mut blobs = BlobStream::new(repository, Arc::clone(index), wanted);
-    let mut layout = Layout { index, outputs, done: Vec::new(), lengths: Vec::new(), offset: 0 };
+    let progress = &*site.progress;
+    let (done, lengths, offset) = (Vec::new(), Vec::new(), 0);
+    let mut layout = Layout { progress, index, outputs, done, lengths, offset };
     let mut writers = Writers::new(site);
     while let Some(arrived) = blobs.next().await {
         let asked_for = lock(&asked).pop_front();
@@ -274,6 +276,7 @@ async fn write_once(
 
 /// Where the blobs of one file after the other are.
 struct Layout<'a> {
+    progress: &'a dyn Progress,
     index: &'a Index,
     outputs: &'a [Arc<Output>],
     /// The lengths of the blobs of each file that is done.
@@ -294,6 +297,7 @@ impl Layout<'_> {
         let content = &self.outputs[self.done.len()].content;
         if let Some(skipped) = content.get(self.lengths.len()..blob) {
             for length in claimed_lengths(self.index, skipped) {
+                self.progress.advance(Phase::RestoreBytes, length);
                 self.add(length);
             }
         }
@@ -366,10 +370,7 @@ impl Writers {
         self.running.spawn_blocking(move || {
             for piece in load {
                 piece.output.write(&site, &piece);
-                if let Content::Data(_) | Content::Zeros(_) = piece.content {
-                    let length = piece.content.length();
-                    site.progress.advance(Phase::RestoreBytes, length);
-                }
+                site.progress.advance(Phase::RestoreBytes, piece.content.length());
             }
         });
     }
