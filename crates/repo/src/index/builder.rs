@@ -60,7 +60,8 @@ impl Builder {
         file::read_stream(id, limit, open, || Feed::new(self))?.finish(id)
     }
 
-    /// The index of all that was added.
+    /// The index of all that was added. Sorts it on all cores, in some 100 ns of CPU time a blob: like adding
+    /// files, this is no work for a thread that others wait for.
     pub fn finish(self) -> Index {
         let mut names = into_inner(self.names);
         let (mut data, mut tree) = (into_inner(self.data), into_inner(self.tree));
