@@ -5,7 +5,7 @@
 //! * [`golden`] holds repositories written by the real restics, and a list of all that is in them.
 //! * [`damaged`] holds one small repository in some thirty states of damage, with restic's verdicts.
 //! * [`Tree`] is what is in a folder, down to nanoseconds, hard links and extended attributes.
-//! * [`data`] and [`disk`] make the same bytes on every machine.
+//! * [`source`], [`data`] and [`disk`] make the same bytes on every machine.
 //!
 //! Everything here panics where it cannot do what it should, with a sentence that says what to do: a
 //! test without its oracle fails; it is never skipped.
@@ -16,6 +16,7 @@ pub mod disk;
 pub mod golden;
 mod program;
 mod scratch;
+pub mod source;
 mod tree;
 
 pub use golden::Golden;
