@@ -1,3 +1,18 @@
 //! One binary: restic commands for operators, datastore actions for OpenNebula.
 
-fn main() {}
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::exit;
+
+fn main() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let outcome = one_restic::run(&arguments);
+    if let Err(failure) = outcome {
+        let text = failure.render(one_restic::arguments::asks_for_json(&arguments));
+        // Where standard error cannot be written to, the exit code says it all.
+        let _ = std::io::stderr().lock().write_all(&text);
+        exit(failure.code() as i32);
+    }
+    // Threads that wait for input would keep the program from ending by itself.
+    exit(0);
+}

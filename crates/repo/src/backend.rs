@@ -1,6 +1,7 @@
 //! Storage: whole files and ranges of them. What a backend must do is written here, once.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,19 +25,26 @@ pub mod suite;
 /// `backend::suite` (feature `testing`) checks all of it:
 ///
 /// * **A file is whole or absent.** `save` stores a file under its final name only once all of it is
-///   durable. A save that fails, is dropped or is killed leaves nothing under the final name, at most a
-///   temporary file beside it that `list` does not show.
+///   durable, and returns once the name is durable too. A save that fails, is dropped or is killed
+///   leaves under the final name what was there before, or the whole new file: an error can come after
+///   the last step, and what was begun may come to its end after the future is gone. All else that it
+///   may leave is a temporary file beside it that `list` does not show. Who must know the outcome (a
+///   lock, say, that has to be removed again) does not drop the save, but runs it in a task of its own.
+/// * **What is saved is seen** by every `load`, `stat` and `list` that begins after `save` returned.
 /// * **`save` is idempotent.** Saving what is already there succeeds and leaves the same content. A file
 ///   that is there with another length (left by a broken program) is replaced. The config is the
-///   exception: it is replaced by whatever is saved.
+///   exception: it is replaced by whatever is saved. A folder that is missing is made, but the
+///   repository's own is not: where it is gone, a disk is not mounted.
 /// * **`load` gives exactly what was asked for**, or an error: `NotFound`, or `TooShort` when the file
-///   ends before the range does.
+///   ends before the range does. That goes for an empty range too: the file must be there and reach as
+///   far as the range's offset.
 /// * **`list` shows files that can be loaded**: regular files whose name is exactly 64 lower-case hex
-///   digits. Anything else in a folder belongs to somebody else and is passed over. A folder that is
-///   missing is empty.
+///   digits, in the folder where `load` looks for them. Anything else in a folder belongs to somebody
+///   else and is passed over. A folder that is missing is empty. The config is never listed.
 /// * **`remove` of a missing file is `NotFound`.**
-/// * **Every call can be dropped at any point** without harm, and calls run at the same time.
-/// * **An error's kind says whether trying again can help.**
+/// * **Every call can be dropped at any point** without harm, and calls run at the same time, also on
+///   one file.
+/// * **An error's kind says whether trying again can help**, and the error names the file.
 ///
 /// Behaviour is added by wrapping one backend in another: see [`retry`] and [`limit`].
 #[async_trait]
@@ -56,7 +64,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// The size of a file in bytes.
     async fn stat(&self, handle: &Handle) -> Result<u64, BackendError>;
 
-    /// All files of a type, in no particular order. For [`FileType::Config`] use [`Self::stat`].
+    /// All files of a type, in no particular order. None for [`FileType::Config`]: use [`Self::stat`].
     async fn list(&self, file_type: FileType) -> Result<Vec<FileInfo>, BackendError>;
 
     /// Removes a file.
@@ -64,6 +72,42 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Bytes that can still be stored, where the storage can tell.
     async fn free_space(&self) -> Result<Option<u64>, BackendError>;
+}
+
+/// A shared backend is a backend, so that wrappers can hold either.
+#[async_trait]
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn properties(&self) -> Properties {
+        (**self).properties()
+    }
+
+    async fn create(&self) -> Result<(), BackendError> {
+        (**self).create().await
+    }
+
+    async fn load(&self, handle: &Handle, extent: Extent) -> Result<Bytes, BackendError> {
+        (**self).load(handle, extent).await
+    }
+
+    async fn save(&self, handle: &Handle, data: Bytes) -> Result<(), BackendError> {
+        (**self).save(handle, data).await
+    }
+
+    async fn stat(&self, handle: &Handle) -> Result<u64, BackendError> {
+        (**self).stat(handle).await
+    }
+
+    async fn list(&self, file_type: FileType) -> Result<Vec<FileInfo>, BackendError> {
+        (**self).list(file_type).await
+    }
+
+    async fn remove(&self, handle: &Handle) -> Result<(), BackendError> {
+        (**self).remove(handle).await
+    }
+
+    async fn free_space(&self) -> Result<Option<u64>, BackendError> {
+        (**self).free_space().await
+    }
 }
 
 /// What the layers above a backend need to know of it.

@@ -24,7 +24,7 @@ impl BlobType {
     /// folder, and is only reached by decoding that much.
     pub const fn size_limit(self) -> usize {
         match self {
-            Self::Data => 128 << 20,
+            Self::Data => 64 << 20,
             Self::Tree => 1 << 30,
         }
     }

@@ -1,7 +1,102 @@
 //! Locks: who is at work in a repository.
+//!
+//! A lock is a file in `locks/`. It is *shared* (backup, restore: any number at a time) or *exclusive*
+//! (prune: nobody else). Nothing in the storage enforces it; every program that works on the repository
+//! plays by the same rules, which are restic's:
+//!
+//! 1. Look at the locks of others. A conflict ends it.
+//! 2. Store one's own.
+//! 3. Wait [`SETTLE`], so that somebody who looked before (2) has stored his by now.
+//! 4. Look again. A conflict ends it, and one's own is removed. Two who met may both give way.
+//!
+//! While it is held, a lock is refreshed: stored anew with the present time, then the old file removed.
+//! A lock that could not be refreshed for [`EXPIRY`] may be taken for dead by others, so the work under
+//! it must stop: see [`Lock::protect`].
+//!
+//! Other programs probe the process that a lock names with SIGHUP. A program that holds locks must
+//! ignore that signal.
 
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::identity::Identity;
+use crate::repository::Repository;
 use crate::time::Timestamp;
+
+mod file;
+mod keeper;
+
+pub use file::{LockFile, list, remove_all, remove_stale};
+pub use keeper::Keepers;
+
+use keeper::{Keeper, State};
+
+/// How long to wait between storing a lock and looking for others again: restic's choice.
+pub const SETTLE: Duration = Duration::from_millis(200);
+/// How often a lock is refreshed: restic's choice.
+pub const REFRESH: Duration = Duration::from_secs(5 * 60);
+/// How old a lock must be for others to remove it as stale (`unlock`): restic's choice.
+pub const STALE: Duration = Duration::from_secs(30 * 60);
+/// How long a lock may go without a refresh before the work under it stops. Less than [`STALE`] by one
+/// and a half refreshes, as in restic.
+pub const EXPIRY: Duration = Duration::from_millis(22 * 60_000 + 30_000);
+
+/// What a lock keeps out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LockKind {
+    /// Those who want the repository for themselves.
+    Shared,
+    /// Everybody.
+    Exclusive,
+}
+
+/// How to take a lock.
+#[derive(Clone)]
+pub struct LockOptions {
+    /// In whose name.
+    pub identity: Identity,
+    /// For how long to try again when others are at work. Zero: not at all.
+    pub retry: Duration,
+    /// Told at every try that found others at work, with who they are and how long it waits now.
+    pub waiting: Option<Arc<dyn Fn(&[LockHolder], Duration) + Send + Sync>>,
+    /// Counts the locks taken with these options, so that a program that is told to stop can wait until
+    /// they are released.
+    pub keepers: Keepers,
+    /// How often to refresh; [`REFRESH`] but in tests.
+    pub refresh: Duration,
+    /// How long to go on without a refresh; [`EXPIRY`] but in tests.
+    pub expiry: Duration,
+}
+
+impl LockOptions {
+    /// restic's timing, no second try.
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            retry: Duration::ZERO,
+            waiting: None,
+            keepers: Keepers::default(),
+            refresh: REFRESH,
+            expiry: EXPIRY,
+        }
+    }
+}
+
+impl fmt::Debug for LockOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockOptions")
+            .field("identity", &self.identity)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What a lock file says of the one who holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,17 +115,151 @@ pub struct LockHolder {
     pub since: Timestamp,
 }
 
-impl std::fmt::Display for LockHolder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for LockHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.exclusive { "exclusively " } else { "" };
         write!(
             f,
-            "{kind}by process {} of {} on {} since {} (lock {})",
+            "{kind}by PID {} on {} by {} since {} (lock {})",
             self.pid,
-            self.username,
             self.hostname,
+            self.username,
             self.since,
             self.id.short()
         )
+    }
+}
+
+/// A lock that is held. It is refreshed in the background until it is released.
+///
+/// Dropping it releases it too, at any point, also while it is still being taken; [`Self::release`]
+/// waits for it and tells whether it worked, and [`Keepers::idle`] waits for those that were dropped.
+#[derive(Debug)]
+pub struct Lock {
+    state: watch::Receiver<State>,
+    /// Dropped, it tells the keeper to release the lock.
+    stop: oneshot::Sender<()>,
+    keeper: JoinHandle<Result<()>>,
+}
+
+impl Lock {
+    /// Takes a lock.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] naming who is in the way, once trying again is no longer allowed;
+    /// [`Error::InvalidLock`].
+    pub async fn acquire(
+        repository: &Repository,
+        kind: LockKind,
+        options: &LockOptions,
+    ) -> Result<Self> {
+        let nothing = async || Ok(());
+        Ok(Self::acquire_and(repository, kind, options, nothing).await?.0)
+    }
+
+    /// Takes a lock, and does `work` under it while the rules ask to wait. If others turn out to be in
+    /// the way, the work's result is thrown away, so it must only read.
+    pub async fn acquire_and<T>(
+        repository: &Repository,
+        kind: LockKind,
+        options: &LockOptions,
+        work: impl AsyncFn() -> Result<T>,
+    ) -> Result<(Self, T)> {
+        let deadline = Instant::now() + options.retry;
+        let mut pause = Duration::from_secs(5);
+        loop {
+            let holders = match Self::try_acquire(repository, kind, options, &work).await {
+                Err(Error::Locked { holders }) => holders,
+                other => return other,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Locked { holders });
+            }
+            let now = pause.min(left);
+            if let Some(waiting) = &options.waiting {
+                waiting(&holders, now);
+            }
+            sleep(now).await;
+            pause = (2 * pause).min(Duration::from_secs(60));
+        }
+    }
+
+    async fn try_acquire<T>(
+        repository: &Repository,
+        kind: LockKind,
+        options: &LockOptions,
+        work: impl AsyncFn() -> Result<T>,
+    ) -> Result<(Self, T)> {
+        file::check(repository, kind, None).await?;
+        let lock = Self::store(repository, kind, options).await?;
+        let confirm = async {
+            sleep(SETTLE).await;
+            file::check(repository, kind, lock.id()).await
+        };
+        // The verdict on the lock comes first, whatever became of the work.
+        let (confirmed, done) = tokio::join!(confirm, work());
+        match (confirmed, done) {
+            (Ok(()), Ok(done)) => Ok((lock, done)),
+            (Err(error), _) | (Ok(()), Err(error)) => {
+                lock.release().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn store(
+        repository: &Repository,
+        kind: LockKind,
+        options: &LockOptions,
+    ) -> Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let (keeper, mut state) = Keeper::new(repository, kind, options);
+        let mut keeper = tokio::spawn(keeper.run(stopped));
+        match state.wait_for(|state| !matches!(state, State::Storing)).await.map(drop) {
+            Ok(()) => Ok(Self { state, stop, keeper }),
+            Err(_) => match (&mut keeper).await {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) | Err(_) => Err(Error::Cancelled),
+            },
+        }
+    }
+
+    /// The lock file's present name, unless the lock is lost. A refresh changes it.
+    pub fn id(&self) -> Option<Id> {
+        match *self.state.borrow() {
+            State::Held(id) => Some(id),
+            State::Storing | State::Lost(_) => None,
+        }
+    }
+
+    /// Does `work` for as long as the lock is held. If the lock is lost the work is dropped, which
+    /// cancels it.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`], or what the work says.
+    pub async fn protect<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut state = self.state.clone();
+        let lost = async {
+            match state.wait_for(|state| matches!(state, State::Lost(_))).await.as_deref() {
+                Ok(State::Lost(reason)) => reason.clone(),
+                _ => "it is no longer refreshed".to_owned(),
+            }
+        };
+        tokio::select! {
+            biased;
+            reason = lost => Err(Error::LockLost { reason }),
+            done = work => done,
+        }
+    }
+
+    /// Gives the lock back.
+    pub async fn release(self) -> Result<()> {
+        let Self { stop, keeper, .. } = self;
+        drop(stop);
+        match keeper.await {
+            Ok(result) => result,
+            Err(error) => Err(Error::LockLost { reason: error.to_string() }),
+        }
     }
 }

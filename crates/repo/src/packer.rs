@@ -1,1 +1,317 @@
 //! Fills packs with blobs and stores them.
+//!
+//! Worker threads hand in blobs ([`Packer::save`], synchronous). Full packs go to a task that stores
+//! several at once; when it falls behind, the workers wait, so memory is bounded. A blob counts as known
+//! only once its pack is stored, and an index file is written only for packs that are: what an index
+//! says is there, is there.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+
+use crate::blob::{BlobHandle, BlobType};
+use crate::codec::Encoder;
+use crate::error::{Error, Result};
+use crate::handle::{FileType, Handle};
+use crate::index::{Index, IndexFile};
+use crate::pack::{Pack, PackBuilder};
+use crate::repository::{Repository, on_worker};
+
+/// How many packs of a type are filled at a time. Each blob goes into one by chance, as in restic 0.18
+/// and later: an observer of the storage is not to see which chunks follow each other.
+const OPEN_PACKS: usize = 2;
+
+/// Stores blobs that the index does not know yet.
+#[derive(Debug)]
+pub struct Packer {
+    shared: Arc<Shared>,
+    packs: mpsc::Sender<Pack>,
+    storer: JoinHandle<Result<()>>,
+}
+
+impl Drop for Packer {
+    /// Nothing more is stored for a caller who has gone. What was on its way stays without an index,
+    /// and is removed by the next prune.
+    fn drop(&mut self) {
+        self.storer.abort();
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    repository: Repository,
+    index: Arc<Index>,
+    dry_run: bool,
+    data: OpenPacks,
+    tree: OpenPacks,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    data_blobs: AtomicU64,
+    tree_blobs: AtomicU64,
+    added: AtomicU64,
+    stored: AtomicU64,
+}
+
+/// What was new to the repository.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    /// New data blobs.
+    pub data_blobs: u64,
+    /// New tree blobs.
+    pub tree_blobs: u64,
+    /// Their plaintext, in bytes.
+    pub plaintext: u64,
+    /// What was stored for them in packs, in bytes, without the headers.
+    pub stored: u64,
+}
+
+/// What became of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// The repository has it already, or it is on its way.
+    Known,
+    /// It was new, and takes so many bytes.
+    New {
+        /// The length of the sealed blob.
+        stored: u64,
+    },
+}
+
+impl Packer {
+    /// A packer for this repository, to be made inside a Tokio runtime. With `dry_run` everything is
+    /// done but storing.
+    pub fn new(repository: &Repository, index: Arc<Index>, dry_run: bool) -> Self {
+        let connections = repository.backend().properties().connections.max(1);
+        let shared = Arc::new(Shared {
+            repository: repository.clone(),
+            index,
+            dry_run,
+            data: OpenPacks::default(),
+            tree: OpenPacks::default(),
+            counters: Counters::default(),
+        });
+        // One pack may wait while all connections are busy; after that the workers do.
+        let (packs, received) = mpsc::channel(1);
+        let storer = tokio::spawn(store_packs(Arc::clone(&shared), received, connections));
+        Self { shared, packs, storer }
+    }
+
+    /// The index that blobs are looked up in and added to.
+    pub fn index(&self) -> &Arc<Index> {
+        &self.shared.index
+    }
+
+    /// What was new so far.
+    pub fn added(&self) -> Added {
+        let Counters { data_blobs, tree_blobs, added, stored } = &self.shared.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Added {
+            data_blobs: read(data_blobs),
+            tree_blobs: read(tree_blobs),
+            plaintext: read(added),
+            stored: read(stored),
+        }
+    }
+
+    /// Stores a blob unless it is known. Blocks while the storage is behind, so it must not be called
+    /// on a thread of the runtime. `scratch` is memory to use again.
+    ///
+    /// # Errors
+    /// What is wrong with the blob; [`Error::Cancelled`] once storing has failed: [`Self::finish`]
+    /// tells why.
+    pub fn save(
+        &self,
+        encoder: &mut Encoder,
+        handle: BlobHandle,
+        plaintext: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<Saved> {
+        let Shared { index, counters, .. } = &*self.shared;
+        if !index.claim(&handle) {
+            return Ok(Saved::Known);
+        }
+        let stored = self.add(encoder, handle, plaintext, scratch).inspect_err(|_| {
+            index.unclaim(&handle);
+        })?;
+        let count = |counter: &AtomicU64, by| counter.fetch_add(by, Ordering::Relaxed);
+        count(
+            match handle.blob_type {
+                BlobType::Data => &counters.data_blobs,
+                BlobType::Tree => &counters.tree_blobs,
+            },
+            1,
+        );
+        count(&counters.added, plaintext.len() as u64);
+        count(&counters.stored, stored);
+        Ok(Saved::New { stored })
+    }
+
+    fn add(
+        &self,
+        encoder: &mut Encoder,
+        handle: BlobHandle,
+        plaintext: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<u64> {
+        let encoded = encoder.encode(handle, plaintext, scratch)?;
+        let stored = scratch.len() as u64;
+        if self.shared.dry_run {
+            return Ok(stored);
+        }
+        let options = self.shared.repository.options();
+        let open = self.shared.open_packs(handle.blob_type);
+        let full = open.push(handle, scratch, encoded.uncompressed_length, options.pack_size)?;
+        if let Some(builder) = full {
+            let pack = builder.finish(self.shared.repository.key(), options.verify)?;
+            self.packs.blocking_send(pack).map_err(|_| Error::Cancelled)?;
+        }
+        Ok(stored)
+    }
+
+    /// Stops storing at once, and makes every further [`Self::save`] that would store fail.
+    pub fn abort(&self) {
+        self.storer.abort();
+    }
+
+    /// Stores what is left: packs, then index files. After this everything handed in is durable and
+    /// can be referred to. To be called once, when nothing more is saved.
+    ///
+    /// # Errors
+    /// Whatever made storing fail, now or before.
+    pub async fn finish(mut self) -> Result<Added> {
+        for blob_type in [BlobType::Data, BlobType::Tree] {
+            let shared = Arc::clone(&self.shared);
+            for pack in on_worker(move || shared.close_packs(blob_type)).await? {
+                // Fails if storing has failed, which is what is reported below.
+                let _ = self.packs.send(pack).await;
+            }
+        }
+        // The storer ends when there is no sender left.
+        self.packs = mpsc::channel(1).0;
+        match (&mut self.storer).await {
+            Ok(result) => result?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Err(Error::Cancelled),
+        }
+        while let Some(file) = self.shared.index.take_rest() {
+            self.shared.save_index(file).await?;
+        }
+        Ok(self.added())
+    }
+}
+
+impl Shared {
+    fn open_packs(&self, blob_type: BlobType) -> &OpenPacks {
+        match blob_type {
+            BlobType::Data => &self.data,
+            BlobType::Tree => &self.tree,
+        }
+    }
+
+    /// The packs that are still open: one, if together they are no larger than one.
+    fn close_packs(&self, blob_type: BlobType) -> Result<Vec<Pack>> {
+        let options = self.repository.options();
+        let mut builders: Vec<PackBuilder> = Vec::new();
+        for builder in self.open_packs(blob_type).take() {
+            match builders.last_mut() {
+                Some(last) if last.len() + builder.len() < options.pack_size => {
+                    last.append(builder)?;
+                }
+                _ => builders.push(builder),
+            }
+        }
+        let finish = |builder: PackBuilder| builder.finish(self.repository.key(), options.verify);
+        builders.into_iter().map(finish).collect()
+    }
+
+    async fn store_pack(&self, pack: Pack) -> Result<()> {
+        let Pack { id, bytes, entries } = pack;
+        self.repository.backend().save(&Handle::new(FileType::Pack, id), bytes.into()).await?;
+        self.index.add_pack(id, &entries);
+        while let Some(file) = self.index.take_full() {
+            self.save_index(file).await?;
+        }
+        Ok(())
+    }
+
+    async fn save_index(&self, file: IndexFile) -> Result<()> {
+        let repository = self.repository.clone();
+        let json = on_worker(move || Ok(file.encode())).await?;
+        repository.save_unpacked(FileType::Index, &json).await?;
+        Ok(())
+    }
+}
+
+/// Stores packs as they come, so many at a time. Ends with the first failure, which also ends those who
+/// wait to hand in more.
+async fn store_packs(
+    shared: Arc<Shared>,
+    mut received: mpsc::Receiver<Pack>,
+    connections: usize,
+) -> Result<()> {
+    let mut stores: JoinSet<Result<()>> = JoinSet::new();
+    loop {
+        let more = tokio::select! {
+            Some(stored) = stores.join_next() => {
+                finished(stored)?;
+                continue;
+            }
+            pack = received.recv(), if stores.len() < connections => pack,
+        };
+        let Some(pack) = more else { break };
+        let shared = Arc::clone(&shared);
+        stores.spawn(async move { shared.store_pack(pack).await });
+    }
+    while let Some(stored) = stores.join_next().await {
+        finished(stored)?;
+    }
+    Ok(())
+}
+
+fn finished(stored: Result<Result<()>, JoinError>) -> Result<()> {
+    match stored {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Error::Cancelled),
+    }
+}
+
+/// The packs of one type that are being filled.
+#[derive(Debug, Default)]
+struct OpenPacks {
+    slots: [Mutex<Option<PackBuilder>>; OPEN_PACKS],
+    /// Seeded by the system, so that the sequence cannot be foretold.
+    chance: RandomState,
+    throws: AtomicUsize,
+}
+
+impl OpenPacks {
+    /// Appends a blob to one of the packs, and gives that pack if it is full now.
+    fn push(
+        &self,
+        handle: BlobHandle,
+        sealed: &[u8],
+        uncompressed_length: u32,
+        pack_size: usize,
+    ) -> Result<Option<PackBuilder>> {
+        let throw = self.chance.hash_one(self.throws.fetch_add(1, Ordering::Relaxed));
+        let slot = &self.slots[throw as usize % OPEN_PACKS];
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let builder = slot.get_or_insert_with(|| PackBuilder::with_capacity(pack_size));
+        builder.push(handle, sealed, uncompressed_length)?;
+        let full = builder.len() >= pack_size || builder.header_is_full();
+        Ok(if full { slot.take() } else { None })
+    }
+
+    fn take(&self) -> impl Iterator<Item = PackBuilder> {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+}

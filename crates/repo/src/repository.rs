@@ -1,1 +1,432 @@
 //! An open repository: loads and saves single things.
+//!
+//! Everything larger (backup, restore, check, …) is an operation in a module of its own that borrows a
+//! [`Repository`]; a new operation edits nothing here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::task;
+
+use crate::backend::{Backend, BackendError, BackendErrorKind, Extent, FileInfo};
+use crate::blob::{BlobHandle, BlobLocation};
+use crate::chunker::Polynomial;
+use crate::codec::{self, Decoder, Encoder};
+use crate::compress::Compression;
+use crate::config::Config;
+use crate::crypto::Key;
+use crate::error::{Error, Result};
+use crate::handle::{FileType, Handle};
+use crate::id::Id;
+use crate::identity::Identity;
+use crate::index::{self, Index};
+use crate::key::{Password, ScryptParams};
+use crate::progress::{Phase, Progress, Warning};
+use crate::snapshot::Snapshot;
+use crate::tree::Tree;
+
+mod keys;
+
+pub use keys::{KeyInfo, MAX_KEYS};
+
+/// An open repository. Cheap to clone: clones are the same repository.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    backend: Arc<dyn Backend>,
+    config: Config,
+    key: Key,
+    key_id: Id,
+    options: Options,
+}
+
+/// How a repository is written to.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How hard to compress. Without effect in version 1.
+    pub compression: Compression,
+    /// The size at which a pack is finished, in bytes. Between 4 and 128 MiB; a pack overshoots by up
+    /// to one blob.
+    pub pack_size: usize,
+    /// Whether everything is decoded and compared before it is stored.
+    pub verify: bool,
+    /// How many threads compute.
+    pub workers: usize,
+}
+
+impl Default for Options {
+    /// restic's defaults, and a thread for each processor.
+    fn default() -> Self {
+        let workers = std::thread::available_parallelism().map_or(2, usize::from);
+        Self { compression: Compression::Auto, pack_size: 16 << 20, verify: true, workers }
+    }
+}
+
+/// How to make a repository.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// The format's version, 1 or 2.
+    pub version: u32,
+    /// Where to cut files: one's own, so that two repositories share chunks, or a random one.
+    pub polynomial: Option<Polynomial>,
+    /// Who makes it.
+    pub identity: Identity,
+    /// What guessing a password costs; measured here and now if not given.
+    pub scrypt: Option<ScryptParams>,
+}
+
+impl InitOptions {
+    /// Version 2, with random polynomial and calibrated scrypt.
+    pub fn new(identity: Identity) -> Self {
+        Self { version: 2, polynomial: None, identity, scrypt: None }
+    }
+}
+
+impl Repository {
+    /// Makes a new repository.
+    ///
+    /// The config comes last: until it is there, there is no repository.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInitialized`] where there is a config, a key or a snapshot.
+    pub async fn init(
+        backend: Arc<dyn Backend>,
+        password: &Password,
+        init: InitOptions,
+        options: Options,
+    ) -> Result<Self> {
+        refuse_remains(&*backend).await?;
+        let config = Config::new(init.version, init.polynomial)?;
+        let key = Key::random()?;
+        backend.create().await?;
+        let key_id = keys::store_new(&backend, &key, password, init.scrypt, &init.identity).await?;
+        backend.save(&Handle::CONFIG, config.seal(&key)?.into()).await?;
+        Ok(Self { shared: Arc::new(Shared { backend, config, key, key_id, options }) })
+    }
+
+    /// Opens a repository. `key_hint` is the id (or its beginning) of the key to try first.
+    ///
+    /// # Errors
+    /// [`Error::NotARepository`], [`Error::WrongPassword`], [`Error::Damaged`],
+    /// [`Error::UnsupportedVersion`], [`Error::TooManyKeys`].
+    pub async fn open(
+        backend: Arc<dyn Backend>,
+        password: &Password,
+        key_hint: Option<&str>,
+        options: Options,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let stored = match backend.load(&Handle::CONFIG, Extent::Whole).await {
+            Ok(stored) => stored,
+            Err(BackendError { kind: BackendErrorKind::NotFound, .. }) => {
+                let location = backend.properties().location;
+                return Err(Error::NotARepository { location });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let (key_id, key) = keys::search(&backend, password, key_hint, progress).await?;
+        let config = Config::open(&key, &stored)?;
+        Ok(Self { shared: Arc::new(Shared { backend, config, key, key_id, options }) })
+    }
+
+    /// Version, id and polynomial.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The storage.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.shared.backend
+    }
+
+    /// The master key.
+    pub fn key(&self) -> &Key {
+        &self.shared.key
+    }
+
+    /// The name of the key file that the password opened.
+    pub fn key_id(&self) -> Id {
+        self.shared.key_id
+    }
+
+    /// How it is written to.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// The same repository, with its files reached through another backend: a wrapper around
+    /// [`Self::backend`], as a rule.
+    #[must_use]
+    pub fn with_backend(&self, backend: Arc<dyn Backend>) -> Self {
+        let Shared { config, key, key_id, options, .. } = &*self.shared;
+        Self {
+            shared: Arc::new(Shared {
+                backend,
+                config: config.clone(),
+                key: key.clone(),
+                key_id: *key_id,
+                options: options.clone(),
+            }),
+        }
+    }
+
+    /// An encoder for blobs that go into this repository.
+    pub fn encoder(&self) -> Result<Encoder> {
+        let Options { compression, verify, .. } = self.shared.options;
+        Encoder::new(self.key().clone(), self.config().version, compression, verify)
+    }
+
+    /// A decoder for blobs that come from this repository.
+    pub fn decoder(&self) -> Result<Decoder> {
+        Decoder::new(self.key().clone())
+    }
+
+    /// All files of a type.
+    pub async fn list(&self, file_type: FileType) -> Result<Vec<FileInfo>> {
+        Ok(self.backend().list(file_type).await?)
+    }
+
+    /// The file as it is stored, its name checked against its content. A file that is not what its
+    /// name says is read once more, in case it was the transfer's fault.
+    pub async fn load_raw(&self, file_type: FileType, id: Id) -> Result<Bytes> {
+        let handle = Handle::new(file_type, id);
+        for _ in 0..2 {
+            let stored = self.backend().load(&handle, Extent::Whole).await?;
+            if Id::of(&stored) == id {
+                return Ok(stored);
+            }
+        }
+        Err(Error::damaged(handle, "its content does not match its name"))
+    }
+
+    /// The JSON of an index, snapshot or lock file.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], or what the storage says.
+    pub async fn load_unpacked(&self, file_type: FileType, id: Id) -> Result<Vec<u8>> {
+        let stored = self.load_raw(file_type, id).await?;
+        self.decode_unpacked(file_type, id, &stored)
+    }
+
+    fn decode_unpacked(&self, file_type: FileType, id: Id, stored: &[u8]) -> Result<Vec<u8>> {
+        let damaged = |detail| Error::damaged(Handle::new(file_type, id), detail);
+        let opened = self.key().open(stored).map_err(|error| damaged(error.to_string()))?;
+        codec::decode_unpacked(self.config().version, opened, file_type.size_limit())
+            .map_err(damaged)
+    }
+
+    /// Stores the JSON of an index, snapshot or lock file, and gives its name.
+    pub async fn save_unpacked(&self, file_type: FileType, json: &[u8]) -> Result<Id> {
+        let version = self.config().version;
+        let sealed = self.key().seal(&codec::encode_unpacked(version, json)?)?;
+        let id = Id::of(&sealed);
+        if self.options().verify
+            && self.decode_unpacked(file_type, id, &sealed).ok().as_deref() != Some(json)
+        {
+            return Err(Error::VerifyFailed { what: Handle::new(file_type, id).into() });
+        }
+        self.backend().save(&Handle::new(file_type, id), sealed.into()).await?;
+        Ok(id)
+    }
+
+    /// Removes a file.
+    pub async fn remove(&self, file_type: FileType, id: Id) -> Result<()> {
+        Ok(self.backend().remove(&Handle::new(file_type, id)).await?)
+    }
+
+    /// The one file of a type whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// [`Error::NoMatch`], [`Error::Ambiguous`].
+    pub async fn find(&self, file_type: FileType, prefix: &str) -> Result<Id> {
+        if let Ok(id) = prefix.parse() {
+            return Ok(id);
+        }
+        let ids = self.list(file_type).await?.into_iter().map(|file| file.id);
+        crate::snapshot::find_id(file_type, ids, prefix)
+    }
+
+    /// One snapshot.
+    pub async fn load_snapshot(&self, id: Id) -> Result<Snapshot> {
+        let json = self.load_unpacked(FileType::Snapshot, id).await?;
+        Snapshot::decode(&json).map_err(|error| {
+            Error::damaged(Handle::new(FileType::Snapshot, id), error.to_string())
+        })
+    }
+
+    /// Stores a snapshot. Everything it refers to must be stored already: that is what makes it true.
+    pub async fn save_snapshot(&self, snapshot: &Snapshot) -> Result<Id> {
+        self.save_unpacked(FileType::Snapshot, &snapshot.encode()).await
+    }
+
+    /// All snapshots, each with what loading it came to, in the order of their times. One that was
+    /// removed between listing and loading is left out.
+    pub async fn load_snapshots(
+        &self,
+        progress: &dyn Progress,
+    ) -> Result<Vec<(Id, Result<Snapshot>)>> {
+        let files = self.list(FileType::Snapshot).await?;
+        progress.begin(Phase::LoadSnapshots, Some(files.len() as u64));
+        let width = self.parallel_requests();
+        let mut snapshots: Vec<_> = stream::iter(files)
+            .map(|file| async move { (file.id, self.load_snapshot(file.id).await) })
+            .buffer_unordered(width)
+            .inspect(|_| progress.advance(Phase::LoadSnapshots, 1))
+            .filter(|(_, loaded)| std::future::ready(!is_gone(loaded)))
+            .collect()
+            .await;
+        progress.end(Phase::LoadSnapshots);
+        snapshots.sort_by_key(|(id, loaded)| {
+            (loaded.as_ref().ok().map(|snapshot| snapshot.time), *id)
+        });
+        Ok(snapshots)
+    }
+
+    /// All snapshots that can be read; those that cannot are warned of.
+    pub async fn readable_snapshots(
+        &self,
+        progress: &dyn Progress,
+    ) -> Result<Vec<(Id, Snapshot)>> {
+        let mut readable = Vec::new();
+        for (id, loaded) in self.load_snapshots(progress).await? {
+            match loaded {
+                Ok(snapshot) => readable.push((id, snapshot)),
+                Err(error) => {
+                    let handle = Handle::new(FileType::Snapshot, id);
+                    progress.warn(&Warning::Damaged { handle, error: &error });
+                }
+            }
+        }
+        Ok(readable)
+    }
+
+    /// The whole index.
+    ///
+    /// # Errors
+    /// Any index file that cannot be read: without it, blobs would seem to be missing.
+    pub async fn load_index(&self, progress: &dyn Progress) -> Result<Index> {
+        let files = self.list(FileType::Index).await?;
+        progress.begin(Phase::LoadIndex, Some(files.len() as u64));
+        let builder = Arc::new(index::Builder::new(self.config().version));
+        // As many as compute: each holds a file and its JSON in memory.
+        let width = self.options().workers.clamp(1, 8);
+        let mut loaded = stream::iter(files)
+            .map(|file| self.add_index_file(&builder, file.id))
+            .buffer_unordered(width);
+        while let Some(result) = loaded.next().await {
+            result?;
+            progress.advance(Phase::LoadIndex, 1);
+        }
+        drop(loaded);
+        progress.end(Phase::LoadIndex);
+        let builder = Arc::into_inner(builder).expect("every task that held it has ended");
+        on_worker(move || Ok(builder.finish())).await
+    }
+
+    async fn add_index_file(&self, builder: &Arc<index::Builder>, id: Id) -> Result<()> {
+        let handle = Handle::new(FileType::Index, id);
+        let stored = self.backend().load(&handle, Extent::Whole).await?;
+        let (this, builder) = (self.clone(), Arc::clone(builder));
+        let added = on_worker(move || {
+            if Id::of(&stored) != id {
+                return Ok(false);
+            }
+            let json = this.decode_unpacked(FileType::Index, id, &stored)?;
+            drop(stored);
+            builder.add_file(id, &json).map_err(|error| Error::damaged(handle, error.to_string()))?;
+            Ok::<_, Error>(true)
+        })
+        .await?;
+        match added {
+            true => Ok(()),
+            false => Err(Error::damaged(handle, "its content does not match its name")),
+        }
+    }
+
+    /// One blob. Where several packs have it, any good copy will do.
+    ///
+    /// # Errors
+    /// [`Error::BlobNotFound`], or what was wrong with the last copy.
+    pub async fn load_blob(&self, index: &Index, handle: BlobHandle) -> Result<Vec<u8>> {
+        let mut failure = Error::BlobNotFound(handle);
+        for location in index.lookup(&handle) {
+            match self.load_blob_at(&location).await {
+                Ok(plaintext) => return Ok(plaintext),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn load_blob_at(&self, location: &BlobLocation) -> Result<Vec<u8>> {
+        let entry = location.entry;
+        let extent =
+            Extent::Range { offset: entry.offset.into(), length: entry.length as usize };
+        let sealed = self.backend().load(&Handle::new(FileType::Pack, location.pack), extent).await?;
+        let mut decoder = self.decoder()?;
+        let mut decode = move || {
+            let mut plaintext = Vec::new();
+            decoder.decode(entry.handle, &sealed, entry.uncompressed_length, &mut plaintext)?;
+            Ok(plaintext)
+        };
+        // Handing a small blob to another thread costs more than decoding it.
+        if entry.plaintext_length() < 64 << 10 { decode() } else { on_worker(decode).await }
+    }
+
+    /// The nodes of one folder.
+    pub async fn load_tree(&self, index: &Index, id: Id) -> Result<Tree> {
+        let handle = BlobHandle::tree(id);
+        let json = self.load_blob(index, handle).await?;
+        Tree::decode(&json).map_err(|error| Error::damaged(handle, error.to_string()))
+    }
+
+    /// How many small requests are worth having under way: latency counts there, not bandwidth.
+    pub(crate) fn parallel_requests(&self) -> usize {
+        self.backend().properties().connections.max(1) * 4
+    }
+}
+
+fn is_gone<T>(loaded: &Result<T>) -> bool {
+    matches!(
+        loaded,
+        Err(Error::Backend(BackendError { kind: BackendErrorKind::NotFound, .. }))
+    )
+}
+
+/// Computes on a thread that may block, so that the caller's runtime stays free for I/O.
+pub(crate) async fn on_worker<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Error::Cancelled),
+    }
+}
+
+async fn refuse_remains(backend: &dyn Backend) -> Result<()> {
+    let found = match backend.stat(&Handle::CONFIG).await {
+        Ok(_) => Some("a config file"),
+        Err(BackendError { kind: BackendErrorKind::NotFound, .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let found = match found {
+        Some(found) => Some(found),
+        None if !backend.list(FileType::Key).await?.is_empty() => Some("a key"),
+        None if !backend.list(FileType::Snapshot).await?.is_empty() => Some("a snapshot"),
+        None => None,
+    };
+    match found {
+        None => Ok(()),
+        Some(found) => Err(Error::AlreadyInitialized {
+            location: backend.properties().location,
+            found: found.to_owned(),
+        }),
+    }
+}

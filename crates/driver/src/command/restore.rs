@@ -1,0 +1,161 @@
+//! `restore`
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use restic_repo::filter::Filter;
+
+use crate::exit::{Failure, Result};
+use crate::patterns::{self, ExcludeArgs, IncludeArgs};
+use crate::report::restore::RestoreReport;
+use crate::selection::SelectionArgs;
+use crate::session::Session;
+
+/// Brings back the files of a snapshot.
+#[derive(Args, Debug)]
+pub struct Restore {
+    /// The snapshot: the beginning of its id, or latest; a folder in it may follow, as in latest:srv
+    #[arg(value_name = "SNAPSHOT")]
+    snapshots: Vec<String>,
+
+    /// The folder to write to
+    #[arg(short, long, value_name = "FOLDER")]
+    target: Option<PathBuf>,
+
+    #[command(flatten)]
+    selection: SelectionArgs,
+
+    #[command(flatten)]
+    exclude: ExcludeArgs,
+
+    #[command(flatten)]
+    include: IncludeArgs,
+
+    /// Leave out extended attributes whose name this pattern matches
+    #[arg(long, value_name = "PATTERN", help_heading = "What to leave out")]
+    exclude_xattr: Vec<String>,
+
+    /// Take only extended attributes whose name this pattern matches
+    #[arg(long, value_name = "PATTERN", help_heading = "What to take")]
+    include_xattr: Vec<String>,
+
+    /// What to do with files that are there already
+    #[arg(long, value_name = "WHEN", default_value = "always")]
+    overwrite: Overwrite,
+
+    /// Remove what is in the target but not in the snapshot; see first with --dry-run -vv
+    #[arg(long)]
+    delete: bool,
+
+    /// Write nothing, only show what would be done
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Read what was restored again, and compare
+    #[arg(long)]
+    verify: bool,
+
+    /// Leave holes where files have zeros
+    #[arg(long)]
+    sparse: bool,
+
+    /// Give files to the users and groups of the same names, not numbers
+    #[arg(long)]
+    ownership_by_name: bool,
+}
+
+/// When a file that is there already is written over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Overwrite {
+    /// Whenever its content differs.
+    Always,
+    /// If its size or time differs, without a look at its content otherwise.
+    IfChanged,
+    /// If the one in the snapshot is newer.
+    IfNewer,
+    /// Never.
+    Never,
+}
+
+impl Restore {
+    /// Does it.
+    pub async fn run(self, session: &Session) -> Result {
+        let filter = patterns::filter(&self.exclude, &self.include, &session.environment)?;
+        self.check(&filter)?;
+        let _report = RestoreReport::new(Arc::clone(&session.terminal));
+        session.open().await
+    }
+
+    /// Refuses what cannot be meant; else gives the snapshot and the target.
+    fn check(&self, filter: &Filter) -> Result<(&str, &Path)> {
+        let snapshot = match &self.snapshots[..] {
+            [snapshot] => snapshot,
+            [] => {
+                return Err(Failure::new(
+                    "no snapshot is given; name one by its id, or say latest",
+                ));
+            }
+            _ => return Err(Failure::new("several snapshots are given; one can be restored")),
+        };
+        let Some(target) = self.target.as_deref() else {
+            return Err(Failure::new("no folder to restore to is given; name one with --target"));
+        };
+        if self.dry_run && self.verify {
+            return Err(Failure::new("--dry-run writes nothing that --verify could look at"));
+        }
+        if !self.exclude_xattr.is_empty() && !self.include_xattr.is_empty() {
+            return Err(Failure::new("--exclude-xattr and --include-xattr exclude each other"));
+        }
+        let is_root = target.components().all(|part| part.as_os_str() == "/");
+        if self.delete && is_root && matches!(filter, Filter::Everything) {
+            return Err(Failure::new(
+                "--delete with --target / would remove the whole system but for the snapshot; add \
+                 patterns that say what it is about (--include, --exclude)",
+            ));
+        }
+        Ok((snapshot, target))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{FromArgMatches, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        restore: Restore,
+    }
+
+    fn restore(arguments: &[&str]) -> Restore {
+        let matches = <Line as clap::CommandFactory>::command()
+            .get_matches_from(std::iter::once(&"restore").chain(arguments));
+        Line::from_arg_matches(&matches).unwrap().restore
+    }
+
+    #[test]
+    fn a_snapshot_and_a_target_are_needed() {
+        let good = restore(&["latest", "-t", "/srv/x", "--overwrite", "if-newer"]);
+        assert_eq!(good.check(&Filter::Everything), Ok(("latest", Path::new("/srv/x"))));
+        assert_eq!(good.overwrite, Overwrite::IfNewer);
+        for arguments in [
+            &["latest"][..],
+            &["-t", "/x"],
+            &["a", "b", "-t", "/x"],
+            &["a", "-t", "/x", "--dry-run", "--verify"],
+            &["a", "-t", "/x", "--include-xattr", "a", "--exclude-xattr", "b"],
+        ] {
+            assert!(restore(arguments).check(&Filter::Everything).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_whole_system_is_not_deleted_by_accident() {
+        let root = restore(&["latest", "-t", "//", "--delete"]);
+        assert!(root.check(&Filter::Everything).is_err());
+        assert!(root.check(&Filter::Only(Vec::new())).is_ok());
+    }
+}

@@ -1,0 +1,23 @@
+//! `selftest`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::exit::Result;
+use crate::session::Session;
+
+/// Finds out whether this machine and its storage can be relied upon.
+#[derive(Args, Debug)]
+pub struct Selftest {
+    /// Disk images to back up and bring back as part of the test
+    #[arg(value_name = "DISK")]
+    disks: Vec<PathBuf>,
+}
+
+impl Selftest {
+    /// Does it.
+    pub async fn run(self, session: &Session) -> Result {
+        session.open().await
+    }
+}

@@ -1,0 +1,42 @@
+//! `snapshots`
+
+use clap::Args;
+
+use crate::exit::Result;
+use crate::selection::{GroupBy, SelectionArgs};
+use crate::session::Session;
+
+/// Lists the snapshots.
+#[derive(Args, Debug)]
+pub struct Snapshots {
+    /// Only these snapshots, by the beginnings of their ids; or latest
+    #[arg(value_name = "SNAPSHOT")]
+    ids: Vec<String>,
+
+    #[command(flatten)]
+    selection: SelectionArgs,
+
+    /// A shorter table
+    #[arg(short, long)]
+    compact: bool,
+
+    /// Only the last N of each host and paths
+    #[arg(long, value_name = "N")]
+    latest: Option<u32>,
+
+    /// Only the last one of each host and paths
+    #[arg(long, hide = true)]
+    last: bool,
+
+    /// Group by host, paths, tags
+    #[arg(short, long, value_name = "GROUP", default_value = "", value_parser = GroupBy::parse)]
+    group_by: GroupBy,
+}
+
+impl Snapshots {
+    /// Does it.
+    pub async fn run(self, session: &Session) -> Result {
+        let _selection = self.selection.resolve(&session.environment);
+        session.open().await
+    }
+}

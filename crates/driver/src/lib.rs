@@ -1,0 +1,72 @@
+//! The command line of `one-restic`.
+//!
+//! * [`arguments`] parses it, as restic does.
+//! * [`command`] holds the commands, one file each; [`session`] is what they work with.
+//! * [`global`], [`selection`], [`patterns`] and [`targets`] are groups of options.
+//! * [`access`], [`location`] and [`password`] say how a repository is opened.
+//! * [`exit`] says how a command ends: exit codes and the sentence an operator reads.
+//! * [`report`] is what is printed: tables, JSON, progress.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use arguments::{CommandLine, Request};
+use environment::Environment;
+use exit::{Failure, Result};
+use global::Settings;
+use report::terminal::{Terminal, Verbosity};
+use session::Session;
+use signals::Interrupt;
+
+pub mod access;
+pub mod arguments;
+pub mod command;
+pub mod duration;
+pub mod environment;
+pub mod exit;
+pub mod glob;
+pub mod global;
+pub mod location;
+pub mod password;
+pub mod patterns;
+pub mod report;
+pub mod selection;
+pub mod session;
+pub mod signals;
+pub mod size;
+pub mod targets;
+pub mod text_file;
+pub mod words;
+
+/// Runs a command line, the name of the program included, to its end.
+pub fn run(arguments: &[OsString]) -> Result {
+    let CommandLine { global, command } = match arguments::parse(arguments)? {
+        Request::Run(line) => *line,
+        Request::Help(text) => {
+            let terminal = Terminal::new(Verbosity::Normal, false);
+            terminal.print(text);
+            return terminal.finish();
+        }
+    };
+    let environment = Environment::of_process();
+    let settings = Settings::resolve(global, &environment)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format_args!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let interrupt = Interrupt::listen()
+            .map_err(|error| Failure::new(format_args!("cannot listen for signals: {error}")))?;
+        let terminal = Arc::new(Terminal::new(settings.verbosity, settings.json));
+        let session = Session { settings, environment, terminal, interrupt };
+        let work = async {
+            tokio::select! {
+                result = command.run(&session) => result,
+                failure = session.terminal.closed() => Err(failure),
+            }
+        };
+        let result = session.interrupt.guard(work).await;
+        let output = session.terminal.finish();
+        result.and(output)
+    })
+}

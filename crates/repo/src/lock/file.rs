@@ -1,0 +1,209 @@
+//! Lock files: what is in them, who is in the way, and which are stale.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use crate::backend::{BackendError, BackendErrorKind};
+use crate::error::{Error, Result};
+use crate::handle::{FileType, Handle};
+use crate::id::Id;
+use crate::identity::Identity;
+use crate::json;
+use crate::lock::{LockHolder, LockKind, STALE};
+use crate::repository::Repository;
+use crate::time::Timestamp;
+
+/// How long to wait before reading a lock again that cannot be read: it may be on its way. Fewer and
+/// shorter than restic's 5, 10 and 20 seconds, which protect against storage that shows files before
+/// they are whole; ours does not.
+const RETRIES: [Duration; 3] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(3)];
+
+/// The content of a lock file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockFile {
+    /// When it was made or refreshed.
+    pub time: Timestamp,
+    /// Whether it shuts everybody else out.
+    pub exclusive: bool,
+    /// The host it was made on.
+    pub hostname: String,
+    /// The user who made it.
+    pub username: String,
+    /// The process that made it.
+    pub pid: u32,
+    /// The user's number; 0 is not written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uid: u32,
+    /// The number of the user's group; 0 is not written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gid: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl LockFile {
+    /// A lock of this process, made now.
+    pub(super) fn new(kind: LockKind, identity: &Identity) -> Self {
+        Self {
+            time: Timestamp::now(),
+            exclusive: kind == LockKind::Exclusive,
+            hostname: identity.hostname.clone(),
+            username: identity.username.clone(),
+            pid: std::process::id(),
+            uid: identity.uid,
+            gid: identity.gid,
+        }
+    }
+
+    pub(super) async fn save(&self, repository: &Repository) -> Result<Id> {
+        repository.save_unpacked(FileType::Lock, &json::to_vec(self)).await
+    }
+
+    fn holder(self, id: Id) -> LockHolder {
+        LockHolder {
+            id,
+            exclusive: self.exclusive,
+            hostname: self.hostname,
+            username: self.username,
+            pid: self.pid,
+            since: self.time,
+        }
+    }
+
+    /// Whether the one who made it is certainly gone: it was not refreshed for [`STALE`], or it names
+    /// a process of this host that does not exist.
+    pub fn is_stale(&self, hostname: &str) -> bool {
+        let age = Timestamp::now().unix_seconds().saturating_sub(self.time.unix_seconds());
+        age > STALE.as_secs() as i64 || (self.hostname == hostname && !process_exists(self.pid))
+    }
+}
+
+/// Unlike restic this does not send SIGHUP to find out: signal 0 asks without disturbing anybody. A
+/// process of another user answers "not permitted", and exists.
+fn process_exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    match pid.map(rustix::process::test_kill_process) {
+        None | Some(Err(rustix::io::Errno::SRCH)) => false,
+        Some(_) => true,
+    }
+}
+
+/// Reads one lock. Nothing if it is gone by now, or empty: that is what a program leaves that died
+/// while it made one, and restic passes over it too.
+async fn load(repository: &Repository, id: Id) -> Result<Option<LockFile>> {
+    let invalid = |source| Error::InvalidLock { id, source: Box::new(source) };
+    match repository.load_unpacked(FileType::Lock, id).await {
+        Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|error| {
+            invalid(Error::damaged(Handle::new(FileType::Lock, id), error.to_string()))
+        }),
+        Err(Error::Backend(error)) if error.kind == BackendErrorKind::NotFound => Ok(None),
+        Err(error @ Error::Damaged { .. }) => Err(invalid(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Fails if there is a lock, other than `own`, that keeps out one of this kind.
+///
+/// Locks are not judged by age here: a stale one keeps others out until somebody removes it, as in
+/// restic.
+pub(super) async fn check(repository: &Repository, kind: LockKind, own: Option<Id>) -> Result<()> {
+    let mut retries = RETRIES.iter();
+    loop {
+        match check_once(repository, kind, own).await {
+            Err(error @ Error::InvalidLock { .. }) => match retries.next() {
+                Some(pause) => sleep(*pause).await,
+                None => return Err(error),
+            },
+            other => return other,
+        }
+    }
+}
+
+async fn check_once(repository: &Repository, kind: LockKind, own: Option<Id>) -> Result<()> {
+    let mut holders = Vec::new();
+    let mut invalid = None;
+    for (id, loaded) in load_all(repository, own).await? {
+        match loaded {
+            Ok(Some(lock)) if lock.exclusive || kind == LockKind::Exclusive => {
+                holders.push(lock.holder(id));
+            }
+            Ok(_) => {}
+            Err(error) => invalid = Some(error),
+        }
+    }
+    match invalid {
+        _ if !holders.is_empty() => Err(Error::Locked { holders }),
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+async fn load_all(
+    repository: &Repository,
+    except: Option<Id>,
+) -> Result<Vec<(Id, Result<Option<LockFile>>)>> {
+    let files = repository.list(FileType::Lock).await?;
+    let wanted = files.into_iter().filter(|file| Some(file.id) != except && file.size > 0);
+    Ok(stream::iter(wanted)
+        .map(|file| async move { (file.id, load(repository, file.id).await) })
+        .buffer_unordered(repository.parallel_requests())
+        .collect()
+        .await)
+}
+
+/// Everybody who holds a lock, and the locks that cannot be read.
+pub async fn list(repository: &Repository) -> Result<Vec<(Id, Result<LockHolder>)>> {
+    let locks = load_all(repository, None).await?;
+    Ok(locks
+        .into_iter()
+        .filter_map(|(id, loaded)| Some((id, loaded.transpose()?.map(|lock| lock.holder(id)))))
+        .collect())
+}
+
+/// Removes the locks of those who are certainly gone, and gives how many those were. `hostname` is this
+/// host's. A lock that cannot be read stays.
+pub async fn remove_stale(repository: &Repository, hostname: &str) -> Result<usize> {
+    let mut removed = 0;
+    for (id, loaded) in load_all(repository, None).await? {
+        if let Ok(Some(lock)) = loaded
+            && lock.is_stale(hostname)
+        {
+            remove(repository, id).await?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes every lock without reading it, and gives how many there were.
+pub async fn remove_all(repository: &Repository) -> Result<usize> {
+    let files = repository.list(FileType::Lock).await?;
+    for file in &files {
+        remove(repository, file.id).await?;
+    }
+    Ok(files.len())
+}
+
+/// Removes a lock file, which may be gone already.
+pub(super) async fn remove(repository: &Repository, id: Id) -> Result<()> {
+    match repository.remove(FileType::Lock, id).await {
+        Err(Error::Backend(BackendError { kind: BackendErrorKind::NotFound, .. })) => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether a lock file is there.
+pub(super) async fn exists(repository: &Repository, id: Id) -> Result<bool> {
+    match repository.backend().stat(&Handle::new(FileType::Lock, id)).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind == BackendErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,148 @@
+//! The task behind a lock: it stores it, refreshes it, and removes it.
+//!
+//! All of a lock's files are made and removed by this one task, which nobody aborts. So a lock cannot
+//! be forgotten by a caller who is dropped half way through: the task finishes what it is at, sees that
+//! nobody wants the lock any more, and removes it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::sleep;
+
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::identity::Identity;
+use crate::lock::{LockFile, LockKind, LockOptions, file};
+use crate::repository::Repository;
+
+/// Where a lock stands.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    /// Its first file is being stored.
+    Storing,
+    /// It is held, under this name at present.
+    Held(Id),
+    /// It cannot be relied upon any more.
+    Lost(String),
+}
+
+/// Counts locks that are being kept.
+#[derive(Clone, Debug)]
+pub struct Keepers(Arc<watch::Sender<usize>>);
+
+impl Default for Keepers {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl Keepers {
+    /// Waits until every lock has been released.
+    pub async fn idle(&self) {
+        // Fails only if the sender is gone, which `self` holds.
+        let _ = self.0.subscribe().wait_for(|keepers| *keepers == 0).await;
+    }
+
+    fn enter(&self) -> Kept {
+        self.0.send_modify(|keepers| *keepers += 1);
+        Kept(self.clone())
+    }
+}
+
+/// One of the counted.
+struct Kept(Keepers);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|keepers| *keepers -= 1);
+    }
+}
+
+pub(super) struct Keeper {
+    repository: Repository,
+    kind: LockKind,
+    identity: Identity,
+    refresh: Duration,
+    expiry: Duration,
+    state: watch::Sender<State>,
+    _kept: Kept,
+}
+
+enum Refused {
+    /// Somebody removed the lock file.
+    Gone,
+    /// The storage does not answer as it should.
+    Failed(Error),
+}
+
+impl Keeper {
+    pub(super) fn new(
+        repository: &Repository,
+        kind: LockKind,
+        options: &LockOptions,
+    ) -> (Self, watch::Receiver<State>) {
+        let (sender, state) = watch::channel(State::Storing);
+        let keeper = Self {
+            repository: repository.clone(),
+            kind,
+            identity: options.identity.clone(),
+            refresh: options.refresh,
+            expiry: options.expiry,
+            state: sender,
+            _kept: options.keepers.enter(),
+        };
+        (keeper, state)
+    }
+
+    /// Keeps the lock until `stop` is sent or dropped.
+    pub(super) async fn run(self, mut stop: oneshot::Receiver<()>) -> Result<()> {
+        let mut id = LockFile::new(self.kind, &self.identity).save(&self.repository).await?;
+        self.state.send_replace(State::Held(id));
+        let mut refreshed = SystemTime::now();
+        // Looks at the clock on the wall often: a machine that was asleep has no timer that noticed,
+        // but everybody else saw the lock grow old.
+        let tick = (self.refresh / 10).min(Duration::from_secs(10));
+        loop {
+            tokio::select! {
+                _ = &mut stop => break,
+                () = sleep(tick) => {}
+            }
+            let age = refreshed.elapsed().unwrap_or(Duration::ZERO);
+            if age < self.refresh {
+                continue;
+            }
+            let started = SystemTime::now();
+            match self.replace(id).await {
+                Ok(new) => (id, refreshed) = (new, started),
+                Err(Refused::Gone) => self.lose("somebody removed it".to_owned()),
+                Err(Refused::Failed(error)) if age >= self.expiry => {
+                    self.lose(format!("it could not be refreshed: {error}"));
+                }
+                Err(Refused::Failed(_)) => {} // there is time to try again
+            }
+            if matches!(*self.state.borrow(), State::Lost(_)) {
+                let _ = stop.await;
+                break;
+            }
+        }
+        file::remove(&self.repository, id).await
+    }
+
+    /// Stores the lock anew, with the present time, and removes the old file.
+    async fn replace(&self, old: Id) -> Result<Id, Refused> {
+        if !file::exists(&self.repository, old).await.map_err(Refused::Failed)? {
+            return Err(Refused::Gone);
+        }
+        let file = LockFile::new(self.kind, &self.identity);
+        let new = file.save(&self.repository).await.map_err(Refused::Failed)?;
+        self.state.send_replace(State::Held(new));
+        // If the old file stays it keeps others out until it is stale; the work itself is safe.
+        let _ = file::remove(&self.repository, old).await;
+        Ok(new)
+    }
+
+    fn lose(&self, reason: String) {
+        self.state.send_replace(State::Lost(reason));
+    }
+}
