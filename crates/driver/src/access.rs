@@ -69,6 +69,14 @@ impl Access {
         Location::parse(&self.location_text()?)
     }
 
+    /// Whether there is a password, or somewhere to get it from, without asking.
+    pub fn gives_password(&self, environment: &Environment) -> bool {
+        self.without_password
+            || self.password_file.is_some()
+            || self.password_command.is_some()
+            || environment.value(self.password_variable).is_some()
+    }
+
     /// The password as far as it can be had without asking: from a command, a file or the environment.
     /// Nothing if the operator must be asked; see [`password::ask`].
     pub fn stored_password(&self, environment: &Environment) -> Result<Option<Password>> {

@@ -23,6 +23,7 @@ pub mod arguments;
 pub mod command;
 pub mod duration;
 pub mod environment;
+pub mod exclusions;
 pub mod exit;
 pub mod glob;
 pub mod global;

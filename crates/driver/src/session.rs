@@ -26,7 +26,13 @@ pub struct Session {
 impl Session {
     /// The password of a repository: from where the options say, else asked for.
     pub async fn password(&self, access: &Access, prompt: &str) -> Result<Password> {
-        match access.stored_password(&self.environment)? {
+        let (access, environment) = (access.clone(), self.environment.clone());
+        // A password command may take its time, or wait for the operator.
+        let found = tokio::task::spawn_blocking(move || access.stored_password(&environment));
+        let found = found.await.map_err(|error| {
+            Failure::new(format_args!("the password could not be looked for: {error}"))
+        })?;
+        match found? {
             Some(password) => Ok(password),
             None => password::ask(prompt).await,
         }

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn raw_lists_are_checked() {
         assert_eq!(raw_names(b"/a\0/b\nc\0").unwrap(), [Path::new("/a"), Path::new("/b\nc")]);
-        assert_eq!(raw_names(b"").unwrap(), [Path::new(""); 0]);
+        assert!(raw_names(b"").unwrap().is_empty());
         assert!(raw_names(b"/a\0/b").unwrap_err().message().contains("zero byte"));
         assert!(raw_names(b"/a\0\0").unwrap_err().message().contains("empty name"));
     }

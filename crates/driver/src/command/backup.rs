@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use clap::Args;
+use restic_repo::snapshot::{GroupBy, TagList};
 
 use crate::environment::Environment;
+use crate::exclusions::TagFile;
 use crate::exit::{Failure, Result};
 use crate::patterns::ExcludeArgs;
 use crate::report::backup::BackupReport;
-use crate::selection::{GroupBy, tag_list};
+use crate::selection::parse_group_by;
 use crate::session::Session;
 use crate::size;
 use crate::targets::{self, TargetArgs};
@@ -89,7 +91,7 @@ pub struct Backup {
 
     /// Where to look for the parent: among snapshots of the same host, paths, tags
     #[arg(short, long, value_name = "GROUP", default_value = "host,paths",
-          value_parser = GroupBy::parse, help_heading = "What is read")]
+          value_parser = parse_group_by, help_heading = "What is read")]
     group_by: GroupBy,
 
     /// Read everything again
@@ -111,32 +113,6 @@ pub struct Backup {
     /// Do not look through all files first to tell how much there is
     #[arg(long, help_heading = "What is read")]
     no_scan: bool,
-}
-
-/// A file that marks a folder whose content is to be left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagFile {
-    /// Its name.
-    pub name: String,
-    /// What it must begin with.
-    pub header: Vec<u8>,
-}
-
-impl TagFile {
-    /// The one of the Cache Directory Tagging Standard, <https://bford.info/cachedir/>.
-    pub fn cache() -> Self {
-        let header = b"Signature: 8a477f597d28d172789f06886806bc55".to_vec();
-        Self { name: "CACHEDIR.TAG".to_owned(), header }
-    }
-
-    /// Parses `name` or `name:header`.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (name, header) = text.split_once(':').unwrap_or((text, ""));
-        match name {
-            "" => Err("the name of a file is needed".to_owned()),
-            name => Ok(Self { name: name.to_owned(), header: header.into() }),
-        }
-    }
 }
 
 impl Backup {
@@ -204,8 +180,7 @@ impl Backup {
 
     /// All tags, in the order in which they are given.
     pub fn tags(&self) -> Vec<String> {
-        let tags = self.tag.iter().flat_map(|list| tag_list(list));
-        tags.filter(|tag| !tag.is_empty()).collect()
+        TagList::flatten(&self.tag.iter().map(|list| TagList::parse(list)).collect::<Vec<_>>())
     }
 }
 
@@ -230,15 +205,6 @@ mod tests {
     #[test]
     fn tags_are_taken_together() {
         assert_eq!(backup(&["--tag", "b, a", "--tag", "c,", "/x"]).tags(), ["b", "a", "c"]);
-    }
-
-    #[test]
-    fn tag_files_may_have_a_header() {
-        let tag = TagFile::parse("NOBACKUP:a:b").unwrap();
-        assert_eq!((tag.name.as_str(), &tag.header[..]), ("NOBACKUP", &b"a:b"[..]));
-        assert_eq!(TagFile::parse("NOBACKUP").unwrap().header, b"");
-        assert!(TagFile::parse("").is_err());
-        assert!(TagFile::parse(":a").is_err());
     }
 
     #[test]

@@ -28,30 +28,44 @@ pub struct Init {
 
 /// The other repository.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "The other repository")]
 pub struct FromArgs {
     /// Where it is [env: RESTIC_FROM_REPOSITORY]
-    #[arg(long, value_name = "REPOSITORY", alias = "repo2")]
+    #[arg(long, value_name = "REPOSITORY", alias = "repo2", help_heading = "The other repository")]
     from_repo: Option<String>,
 
     /// File that holds its location [env: RESTIC_FROM_REPOSITORY_FILE]
-    #[arg(long, value_name = "FILE", alias = "repository-file2")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        alias = "repository-file2",
+        help_heading = "The other repository"
+    )]
     from_repository_file: Option<PathBuf>,
 
     /// File that holds its password [env: RESTIC_FROM_PASSWORD_FILE]
-    #[arg(long, value_name = "FILE", alias = "password-file2")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        alias = "password-file2",
+        help_heading = "The other repository"
+    )]
     from_password_file: Option<PathBuf>,
 
     /// Command that prints its password [env: RESTIC_FROM_PASSWORD_COMMAND]
-    #[arg(long, value_name = "COMMAND", alias = "password-command2")]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        alias = "password-command2",
+        help_heading = "The other repository"
+    )]
     from_password_command: Option<String>,
 
     /// Id of the key to try first [env: RESTIC_FROM_KEY_HINT]
-    #[arg(long, value_name = "KEY", alias = "key-hint2")]
+    #[arg(long, value_name = "KEY", alias = "key-hint2", help_heading = "The other repository")]
     from_key_hint: Option<String>,
 
     /// It has an empty password
-    #[arg(long)]
+    #[arg(long, help_heading = "The other repository")]
     from_insecure_no_password: bool,
 }
 

