@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::backend::FileInfo;
+use crate::checker::Problem;
 use crate::error::Error;
 use crate::handle::Handle;
 
@@ -96,6 +97,8 @@ pub enum Warning<'a> {
         /// How.
         error: &'a Error,
     },
+    /// A check found something wrong.
+    Problem(&'a Problem),
     /// The index lists a pack that is missing, or whose size is not what the index says. Its blobs are
     /// stored anew.
     PackUnusable {
