@@ -8,10 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use restic_repo::archiver::Filter;
 use restic_repo::filter::PatternList;
 use restic_repo::node::{Node, NodeType};
 
 use crate::exit::{Failure, Result};
+use crate::targets;
 
 /// Decides what is left out. Paths are absolute and clean.
 #[derive(Default)]
@@ -28,14 +30,24 @@ pub struct Exclusions {
     pub warn: Option<Box<dyn Fn(String) + Send + Sync>>,
 }
 
+impl Filter for Exclusions {
+    fn by_name(&self, path: &Path) -> bool {
+        !self.reject_name(&targets::absolute(path))
+    }
+
+    fn by_node(&self, path: &Path, node: &Node) -> bool {
+        !self.reject_node(&targets::absolute(path), node)
+    }
+}
+
 impl Exclusions {
     /// Whether a path is left out for its name alone.
-    pub fn reject_name(&self, path: &Path) -> bool {
+    fn reject_name(&self, path: &Path) -> bool {
         self.patterns.iter().any(|list| list.matches(path))
     }
 
     /// Whether it is left out for what it is, or for where it is.
-    pub fn reject_node(&self, path: &Path, node: &Node) -> bool {
+    fn reject_node(&self, path: &Path, node: &Node) -> bool {
         let is_folder = node.node_type == NodeType::Dir;
         let is_foreign =
             || self.devices.as_ref().is_some_and(|own| !own.admit(path, node.device_id, is_folder));

@@ -1,11 +1,12 @@
 //! Which snapshots a command works on.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use restic_repo::snapshot::{Filter, GroupBy, TagList};
 
 use crate::environment::Environment;
+use crate::targets::absolute;
 
 /// `--host`, `--tag` and `--path`. With a snapshot's id they count only if it is `latest`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -41,19 +42,6 @@ impl SelectionArgs {
             paths: paths.collect(),
         }
     }
-}
-
-/// A path from the root on, without `.` and `..`; symbolic links are not looked at.
-fn absolute(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut clean = PathBuf::new();
-    for component in whole.components() {
-        match component {
-            Component::ParentDir => drop(clean.pop()),
-            component => clean.push(component),
-        }
-    }
-    clean
 }
 
 /// Parses `host,paths,tags` or a part of it.

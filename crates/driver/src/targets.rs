@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 
@@ -109,6 +109,19 @@ impl TargetArgs {
         }
         Ok(targets)
     }
+}
+
+/// A path from the root on, without `.` and `..`; symbolic links are not looked at.
+pub fn absolute(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut clean = PathBuf::new();
+    for component in whole.components() {
+        match component {
+            Component::ParentDir => drop(clean.pop()),
+            component => clean.push(component),
+        }
+    }
+    clean
 }
 
 /// What is said when none of the targets exists.

@@ -1,5 +1,7 @@
 //! The program as a shell sees it: exit codes, what is on which output, and signals.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::symlink;

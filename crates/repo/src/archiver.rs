@@ -278,8 +278,8 @@ impl Drop for StopOnDrop {
 }
 
 impl Source {
-    /// The paths as the snapshot records them: absolute, and otherwise as they were given.
-    fn recorded_paths(&self) -> Result<Vec<String>> {
+    /// The paths as the snapshot records them: absolute and clean, and otherwise as they were given.
+    pub fn recorded_paths(&self) -> Result<Vec<String>> {
         let absolute = |path: &Path| {
             let path = std::path::absolute(path).map_err(|error| Error::io("find", path, error))?;
             Ok(targets::clean(&path).to_string_lossy().into_owned())

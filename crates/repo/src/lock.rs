@@ -234,7 +234,10 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::LockLost`], or what the work says.
-    pub async fn protect<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub async fn protect<T, E: From<Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let mut state = self.state.clone();
         let lost = async {
             match state.wait_for(|state| matches!(state, State::Lost(_))).await.as_deref() {
@@ -244,7 +247,7 @@ impl Lock {
         };
         tokio::select! {
             biased;
-            reason = lost => Err(Error::LockLost { reason }),
+            reason = lost => Err(Error::LockLost { reason }.into()),
             done = work => done,
         }
     }

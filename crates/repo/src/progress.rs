@@ -51,10 +51,6 @@ pub enum Phase {
     LoadIndex,
     /// Reading snapshot files (files).
     LoadSnapshots,
-    /// Finding out how many files there are to back up (files).
-    Scan,
-    /// Finding out how many bytes there are to back up (bytes).
-    ScanBytes,
     /// Reading and storing files (files).
     BackupFiles,
     /// Reading and storing files (bytes of plaintext).

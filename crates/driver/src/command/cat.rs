@@ -36,8 +36,14 @@ const TYPES: &str = "config, index, snapshot, key, masterkey, lock, pack, blob a
 impl Cat {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        let _object = self.object()?;
-        session.open().await
+        let object = self.object()?;
+        let repository = session.open().await?;
+        let nothing = async || Ok(());
+        let show = async |()| {
+            let bytes = load(session, &repository, object).await?;
+            session.terminal.lend(|output| output.write_all(&bytes))
+        };
+        session.locked(&repository, LockKind::Shared, nothing, show).await
     }
 
     fn object(&self) -> Result<Object> {
@@ -68,6 +74,50 @@ impl Cat {
             }
         })
     }
+}
+
+/// What is printed of an object: JSON for people to read, packs and blobs as they are.
+async fn load(session: &Session, repository: &Repository, object: Object) -> Result<Vec<u8>> {
+    Ok(match object {
+        Object::Config => pretty(&repository.config())?,
+        Object::MasterKey => reindent(&repository.key().to_json())?,
+        Object::File(FileType::Pack, id) => repository.load_raw(FileType::Pack, id).await?.to_vec(),
+        Object::File(FileType::Key, id) => {
+            reindent(&repository.load_raw(FileType::Key, id).await?)?
+        }
+        Object::File(file_type, id) => reindent(&repository.load_unpacked(file_type, id).await?)?,
+        Object::Snapshot(query) => {
+            let id = repository.find(FileType::Snapshot, &query).await?;
+            reindent(&repository.load_unpacked(FileType::Snapshot, id).await?)?
+        }
+        Object::Blob(id) => {
+            let index = session.contents(repository).await?.index;
+            let handle = [BlobHandle::data(id), BlobHandle::tree(id)];
+            let found = handle.into_iter().find(|handle| index.contains(handle));
+            repository.load_blob(&index, found.unwrap_or(BlobHandle::data(id))).await?
+        }
+        Object::Tree(query) => {
+            let Contents { snapshots, index } = session.contents(repository).await?;
+            let (entry, folder) = find_snapshot(&snapshots, &Filter::default(), &query)?;
+            let id = walk::find_tree(repository, &index, entry.1.tree, folder).await?;
+            repository.load_blob(&index, BlobHandle::tree(id)).await?
+        }
+    })
+}
+
+fn pretty<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|error| Failure::new(error))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// JSON as it is stored, with line breaks.
+fn reindent(json: &[u8]) -> Result<Vec<u8>> {
+    let value: Box<serde_json::value::RawValue> = serde_json::from_slice(json)
+        .map_err(|error| Failure::new(format_args!("it is not JSON: {error}")))?;
+    let value: Ordered = serde_json::from_str(value.get())
+        .map_err(|error| Failure::new(format_args!("it is not JSON: {error}")))?;
+    pretty(&value)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The progress and the outcome of a backup.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use restic_repo::archiver::Outcome;
 use restic_repo::progress::{Item, ItemAction, Phase, Progress, Warning};
 use restic_repo::time::Timestamp;
 use serde::Serialize;
@@ -303,6 +305,31 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The outcome of a backup that took so long.
+    pub fn new(outcome: &Outcome, took: Duration, dry_run: bool) -> Self {
+        let counts = outcome.snapshot.summary.clone().unwrap_or_default();
+        Self {
+            message_type: "summary",
+            files_new: counts.files_new,
+            files_changed: counts.files_changed,
+            files_unmodified: counts.files_unmodified,
+            dirs_new: counts.dirs_new,
+            dirs_changed: counts.dirs_changed,
+            dirs_unmodified: counts.dirs_unmodified,
+            data_blobs: counts.data_blobs,
+            tree_blobs: counts.tree_blobs,
+            data_added: counts.data_added,
+            data_added_packed: counts.data_added_packed,
+            total_files_processed: counts.total_files_processed,
+            total_bytes_processed: counts.total_bytes_processed,
+            total_duration: took.as_secs_f64(),
+            backup_start: counts.backup_start,
+            backup_end: counts.backup_end,
+            snapshot_id: outcome.id,
+            dry_run,
+        }
+    }
+
     /// The lines for people, each with the verbosity it is for.
     fn lines(&self) -> Vec<(Verbosity, String)> {
         let counts = |new, changed, unmodified| {

@@ -22,8 +22,6 @@ pub fn scan(
     scan.targets(&Targets::new(paths)?);
     if !stop.load(Ordering::Relaxed) {
         scan.tell();
-        progress.end(Phase::Scan);
-        progress.end(Phase::ScanBytes);
     }
     Ok(())
 }
@@ -67,8 +65,8 @@ impl Scan<'_> {
     }
 
     fn tell(&self) {
-        self.progress.begin(Phase::Scan, Some(self.files));
-        self.progress.begin(Phase::ScanBytes, Some(self.bytes));
+        self.progress.begin(Phase::BackupFiles, Some(self.files));
+        self.progress.begin(Phase::BackupBytes, Some(self.bytes));
     }
 }
 
