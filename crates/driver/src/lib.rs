@@ -35,6 +35,7 @@ pub mod password;
 pub mod patterns;
 pub mod report;
 pub mod selection;
+pub mod selftest;
 pub mod session;
 pub mod signals;
 pub mod size;

@@ -66,6 +66,7 @@
 
 pub mod archiver;
 pub mod backend;
+mod bench;
 mod blob;
 pub mod checker;
 pub mod chunker;
@@ -94,7 +95,11 @@ pub mod snapshot;
 pub mod stats;
 pub mod time;
 pub mod tree;
+mod used;
+mod visit;
 pub mod walk;
+#[cfg(test)]
+mod workshop;
 
 pub use blob::{BlobEntry, BlobHandle, BlobLocation, BlobType};
 pub use compress::Compression;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::backend::FileInfo;
+use crate::checker::Problem;
 use crate::error::Error;
 use crate::handle::Handle;
 
@@ -51,6 +52,10 @@ pub enum Phase {
     LoadIndex,
     /// Reading snapshot files (files).
     LoadSnapshots,
+    /// Finding out how many files there are to back up (files). Ends when it is known.
+    Scan,
+    /// Finding out how many bytes there are to back up (bytes).
+    ScanBytes,
     /// Reading and storing files (files).
     BackupFiles,
     /// Reading and storing files (bytes of plaintext).
@@ -92,6 +97,8 @@ pub enum Warning<'a> {
         /// How.
         error: &'a Error,
     },
+    /// A check found something wrong.
+    Problem(&'a Problem),
     /// The index lists a pack that is missing, or whose size is not what the index says. Its blobs are
     /// stored anew.
     PackUnusable {

@@ -324,7 +324,8 @@ impl Repository {
         on_worker(move || Ok(builder.finish())).await
     }
 
-    async fn add_index_file(&self, builder: &Arc<index::Builder>, id: Id) -> Result<()> {
+    /// Adds one index file to an index in the making.
+    pub(crate) async fn add_index_file(&self, builder: &Arc<index::Builder>, id: Id) -> Result<()> {
         let handle = Handle::new(FileType::Index, id);
         let stored = self.backend().load(&handle, Extent::Whole).await?;
         let (this, builder) = (self.clone(), Arc::clone(builder));

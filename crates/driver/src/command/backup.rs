@@ -286,13 +286,6 @@ impl Backup {
         let progress = Arc::clone(&report);
         let outcome = plan.run(repository, contents.index, progress).await?;
         report.finish(&Summary::new(&outcome, started.elapsed(), self.dry_run));
-        if !terminal.is_json() {
-            terminal.note(match (outcome.id, self.dry_run) {
-                (Some(id), _) => format!("snapshot {} saved", id.short()),
-                (None, true) => "would save a snapshot".to_owned(),
-                (None, false) => "skipped creating snapshot".to_owned(),
-            });
-        }
         Ok(outcome.unreadable)
     }
 

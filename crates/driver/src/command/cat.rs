@@ -1,10 +1,17 @@
 //! `cat`
 
+use std::path::Path;
+
 use clap::Args;
-use restic_repo::{FileType, Id};
+use restic_repo::lock::LockKind;
+use restic_repo::repository::Repository;
+use restic_repo::snapshot::Filter;
+use restic_repo::walk;
+use restic_repo::{BlobHandle, FileType, Id};
+use serde::Serialize;
 
 use crate::exit::{Failure, Result};
-use crate::session::Session;
+use crate::session::{Contents, Session, find_snapshot};
 
 /// Prints what is stored in the repository, decrypted.
 #[derive(Args, Debug)]
@@ -99,25 +106,29 @@ async fn load(session: &Session, repository: &Repository, object: Object) -> Res
         Object::Tree(query) => {
             let Contents { snapshots, index } = session.contents(repository).await?;
             let (entry, folder) = find_snapshot(&snapshots, &Filter::default(), &query)?;
-            let id = walk::find_tree(repository, &index, entry.1.tree, folder).await?;
+            let folder = Path::new(folder);
+            let node = walk::find_path(repository, &index, entry.1.tree, folder).await?;
+            let id = walk::subtree(&node, folder)?;
             repository.load_blob(&index, BlobHandle::tree(id)).await?
         }
     })
 }
 
 fn pretty<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|error| Failure::new(error))?;
+    let mut text = serde_json::to_vec_pretty(value).map_err(Failure::new)?;
     text.push(b'\n');
     Ok(text)
 }
 
-/// JSON as it is stored, with line breaks.
+/// JSON as it is stored, with line breaks. Numbers and the order of fields stay as they are.
 fn reindent(json: &[u8]) -> Result<Vec<u8>> {
-    let value: Box<serde_json::value::RawValue> = serde_json::from_slice(json)
+    let mut text = Vec::with_capacity(json.len() * 2);
+    let mut pretty = serde_json::Serializer::pretty(&mut text);
+    let mut stored = serde_json::Deserializer::from_slice(json);
+    serde_transcode::transcode(&mut stored, &mut pretty)
         .map_err(|error| Failure::new(format_args!("it is not JSON: {error}")))?;
-    let value: Ordered = serde_json::from_str(value.get())
-        .map_err(|error| Failure::new(format_args!("it is not JSON: {error}")))?;
-    pretty(&value)
+    text.push(b'\n');
+    Ok(text)
 }
 
 #[cfg(test)]

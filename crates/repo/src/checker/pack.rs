@@ -1,0 +1,243 @@
+//! One pack, read from its beginning to its end.
+
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+
+use crate::bench::Bench;
+use crate::blob::BlobEntry;
+use crate::checker::report::PackFault;
+use crate::crypto::{Key, OVERHEAD};
+use crate::error::Error;
+use crate::id::Id;
+use crate::index::PackBlobs;
+use crate::pack::{self, HeaderError};
+
+/// How much of a pack is read at once, in bytes: enough to hide a round trip, little enough to be in
+/// the processor's cache still when it is decoded. A larger blob is read as a whole.
+const SEGMENT: u64 = 4 << 20;
+/// How many faults of one pack are listed.
+const MOST_FAULTS: usize = 100;
+/// What compression may add to a plaintext that it cannot make smaller, in bytes; far more than zstd's.
+const SLACK: u64 = 1 << 20;
+
+/// A part of the file that is read at once. Blobs are not cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Where it is in the file.
+    pub(super) range: Range<u64>,
+    /// The blobs in it, by their numbers.
+    blobs: Range<usize>,
+}
+
+/// A pack whose segments are given one after the other. Each byte is looked at while it is in the
+/// processor's cache: for the hash of the file, and as a part of a blob.
+pub(super) struct PackCheck {
+    id: Id,
+    size: u64,
+    /// The blobs that can be where the index says, in order.
+    blobs: Vec<BlobEntry>,
+    hash: Sha256,
+    /// The end of the file, where the header is.
+    tail: Vec<u8>,
+    faults: Vec<PackFault>,
+}
+
+impl PackCheck {
+    /// A check of the pack as the index has it, whose file has `size` bytes.
+    pub(super) fn new(listed: &PackBlobs, size: u64) -> Self {
+        let mut blobs = Vec::with_capacity(listed.blobs.len());
+        let mut faults = Vec::new();
+        let mut end = 0;
+        for entry in &listed.blobs {
+            let limit = entry.handle.blob_type.size_limit() as u64 + SLACK;
+            let blob = entry.handle;
+            if u64::from(entry.offset) < end || end_of(entry) > size {
+                faults.push(PackFault::BlobMisplaced { blob });
+            } else if (entry.length as usize) < OVERHEAD || u64::from(entry.length) > limit {
+                let detail = format!("it cannot have {} bytes", entry.length);
+                faults.push(PackFault::Blob(Error::damaged(blob, detail)));
+            } else {
+                end = end_of(entry);
+                blobs.push(*entry);
+            }
+        }
+        Self { id: listed.pack, size, blobs, hash: Sha256::new(), tail: Vec::new(), faults }
+    }
+
+    /// The parts in which the file is to be read: all of it, in order.
+    pub(super) fn segments(&self) -> Vec<Segment> {
+        let mut segments = Vec::new();
+        let (mut start, mut first) = (0, 0);
+        for (number, blob) in self.blobs.iter().enumerate() {
+            if end_of(blob) - start > SEGMENT {
+                let begin = u64::from(blob.offset);
+                self.cut(start..begin, first..number, &mut segments);
+                (start, first) = (begin, number);
+            }
+        }
+        self.cut(start..self.size, first..self.blobs.len(), &mut segments);
+        segments
+    }
+
+    /// Cuts a range that begins with these blobs and may go on without any.
+    fn cut(&self, range: Range<u64>, blobs: Range<usize>, segments: &mut Vec<Segment>) {
+        let needed = self.blobs[blobs.clone()].last().map_or(0, end_of);
+        let end = (range.start + SEGMENT).max(needed).min(range.end);
+        if range.start < end {
+            segments.push(Segment { range: range.start..end, blobs });
+        }
+        let mut start = end;
+        while start < range.end {
+            let end = (start + SEGMENT).min(range.end);
+            segments.push(Segment { range: start..end, blobs: 0..0 });
+            start = end;
+        }
+    }
+
+    /// Looks at the next segment, whose bytes these are.
+    pub(super) fn feed(&mut self, segment: &Segment, bytes: &[u8], bench: &mut Bench) {
+        debug_assert_eq!(bytes.len() as u64, segment.range.end - segment.range.start);
+        let mut done = 0;
+        for number in segment.blobs.clone() {
+            let blob = self.blobs[number];
+            let begin = (u64::from(blob.offset) - segment.range.start) as usize;
+            let end = begin + blob.length as usize;
+            self.hash.update(&bytes[done..begin]);
+            self.check_blob(&blob, &bytes[begin..end], bench);
+            done = end;
+        }
+        self.hash.update(&bytes[done..]);
+        // The header ends the file, and is of a limited length.
+        let longest = (pack::MAX_HEADER_LENGTH + pack::TRAILER_LENGTH) as u64;
+        let tail = self.size.saturating_sub(longest);
+        let begin = tail.clamp(segment.range.start + done as u64, segment.range.end);
+        self.tail.extend_from_slice(&bytes[(begin - segment.range.start) as usize..]);
+    }
+
+    fn check_blob(&mut self, entry: &BlobEntry, sealed: &[u8], bench: &mut Bench) {
+        let Bench { decoder, plaintext } = bench;
+        self.hash.update(sealed);
+        let blob = entry.handle;
+        match decoder.decode(blob, sealed, entry.uncompressed_length, plaintext) {
+            Err(error) => self.faults.push(PackFault::Blob(error)),
+            Ok(()) => {
+                let (expected, found) = (entry.uncompressed_length, plaintext.len() as u64);
+                if entry.is_compressed() && u64::from(expected) != found {
+                    self.faults.push(PackFault::BlobLength { blob, expected, found });
+                }
+            }
+        }
+    }
+
+    /// What was found wrong, once all segments were looked at.
+    pub(super) fn finish(mut self, key: &Key) -> Vec<PackFault> {
+        let hash = std::mem::take(&mut self.hash);
+        let found = Id::from_bytes(hash.finalize().into());
+        if found != self.id {
+            self.faults.push(PackFault::Hash { found });
+        }
+        match self.header(key) {
+            Ok(header) => self.compare(&header),
+            Err(error) => self.faults.push(error.into()),
+        }
+        let more = self.faults.len().saturating_sub(MOST_FAULTS);
+        if more > 0 {
+            self.faults.truncate(MOST_FAULTS);
+            self.faults.push(PackFault::More(more));
+        }
+        self.faults
+    }
+
+    fn header(&self, key: &Key) -> Result<Vec<BlobEntry>, HeaderError> {
+        let length = pack::header_length(&self.tail, self.size)?;
+        let end = self.tail.len() - pack::TRAILER_LENGTH;
+        // Where the index has a blob in the header's place, the tail lacks the header's beginning.
+        let wrong = HeaderError::WrongLength(length);
+        let start = end.checked_sub(length as usize).ok_or(wrong)?;
+        let blobs_length = self.size - u64::from(length) - pack::TRAILER_LENGTH as u64;
+        pack::parse_header(key, &self.tail[start..end], blobs_length)
+    }
+
+    fn compare(&mut self, header: &[BlobEntry]) {
+        // Both are in order of offset, and no two blobs of either begin at the same place.
+        let has = |entries: &[BlobEntry], wanted: &BlobEntry| {
+            let found = entries.binary_search_by_key(&wanted.offset, |entry| entry.offset);
+            found.is_ok_and(|number| entries[number] == *wanted)
+        };
+        for entry in header.iter().filter(|entry| !has(&self.blobs, entry)) {
+            self.faults.push(PackFault::NotInIndex { blob: entry.handle });
+        }
+        for entry in self.blobs.iter().filter(|entry| !has(header, entry)) {
+            self.faults.push(PackFault::NotInHeader { blob: entry.handle });
+        }
+    }
+}
+
+fn end_of(entry: &BlobEntry) -> u64 {
+    u64::from(entry.offset) + u64::from(entry.length)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::blob::{BlobHandle, BlobType};
+
+    fn listed(spans: &[(u32, u32)]) -> PackBlobs {
+        let blobs = spans.iter().enumerate().map(|(n, &(offset, length))| BlobEntry {
+            handle: BlobHandle { blob_type: BlobType::Data, id: Id::of(&n.to_le_bytes()) },
+            offset,
+            length,
+            uncompressed_length: 0,
+        });
+        PackBlobs { pack: Id::of(b"pack"), blobs: blobs.collect() }
+    }
+
+    #[test]
+    fn segments_hold_several_whole_blobs() {
+        const MIB: u32 = 1 << 20;
+        let pack = listed(&[(0, MIB), (MIB, 2 * MIB), (3 * MIB, 2 * MIB), (5 * MIB, 6 * MIB)]);
+        let check = PackCheck::new(&pack, 11 * u64::from(MIB) + 300);
+        let segments: Vec<_> =
+            check.segments().into_iter().map(|part| (part.range, part.blobs)).collect();
+        let mib = |n| n * u64::from(MIB);
+        assert_eq!(
+            segments,
+            [
+                (0..mib(3), 0..2),
+                (mib(3)..mib(5), 2..3),
+                (mib(5)..mib(11), 3..4),
+                (mib(11)..mib(11) + 300, 0..0),
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_index_says_each_byte_is_read_once_and_each_blob_is_whole(
+            mut spans in prop::collection::vec((0u32..40 << 20, 0u32..9 << 20), 0..20),
+            size in 0u64..60 << 20,
+        ) {
+            spans.sort_unstable();
+            let check = PackCheck::new(&listed(&spans), size);
+            let mut end = 0;
+            let mut blobs = 0;
+            for Segment { range, blobs: inside } in check.segments() {
+                prop_assert_eq!(range.start, end);
+                prop_assert!(range.end - range.start <= SEGMENT.max(9 << 20));
+                end = range.end;
+                prop_assert!(inside.is_empty() || inside.start == blobs);
+                for number in inside {
+                    let blob = &check.blobs[number];
+                    prop_assert!(range.start <= u64::from(blob.offset) && end_of(blob) <= range.end);
+                    blobs += 1;
+                }
+            }
+            prop_assert_eq!(end, size);
+            prop_assert_eq!(blobs, check.blobs.len());
+            prop_assert_eq!(blobs + check.faults.len(), spans.len());
+        }
+    }
+}
