@@ -238,8 +238,7 @@ impl Backup {
             data_added_packed: added.stored,
             ..result.counts
         };
-        let unchanged =
-            self.parent.as_ref().is_some_and(|(_, parent)| parent.tree == tree);
+        let unchanged = self.parent.as_ref().is_some_and(|(_, parent)| parent.tree == tree);
         let snapshot = Snapshot {
             parent: self.parent.map(|(id, _)| id),
             hostname: self.identity.hostname,

@@ -208,11 +208,7 @@ impl Lock {
         }
     }
 
-    async fn store(
-        repository: &Repository,
-        kind: LockKind,
-        options: &LockOptions,
-    ) -> Result<Self> {
+    async fn store(repository: &Repository, kind: LockKind, options: &LockOptions) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (keeper, mut state) = Keeper::new(repository, kind, options);
         let mut keeper = tokio::spawn(keeper.run(stopped));

@@ -235,10 +235,7 @@ impl Walk {
         });
     }
 
-    fn arrive(
-        &mut self,
-        arrived: Result<(Folder, Result<(Tree, usize)>), tokio::task::JoinError>,
-    ) {
+    fn arrive(&mut self, arrived: Result<(Folder, Result<(Tree, usize)>), tokio::task::JoinError>) {
         let (folder, loaded) = match arrived {
             Ok(arrived) => arrived,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -355,11 +352,7 @@ fn below(position: &Position, number: usize) -> Position {
     position.iter().copied().chain([number]).collect()
 }
 
-async fn load(
-    repository: &Repository,
-    index: &Index,
-    folder: &Folder,
-) -> Result<(Tree, usize)> {
+async fn load(repository: &Repository, index: &Index, folder: &Folder) -> Result<(Tree, usize)> {
     let path = &folder.path;
     let id = folder.tree.ok_or_else(|| Error::mismatch(path, "it is a folder without a tree"))?;
     let handle = BlobHandle::tree(id);

@@ -54,7 +54,13 @@ mod tests {
 
     #[test]
     fn what_is_no_list_has_no_text() {
-        for bytes in [&b""[..], b"abc", &[1, 0, 0, 0], &[2, 0, 0, 0, 1], &[2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]] {
+        for bytes in [
+            &b""[..],
+            b"abc",
+            &[1, 0, 0, 0],
+            &[2, 0, 0, 0, 1],
+            &[2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0],
+        ] {
             assert_eq!(to_text(bytes), None, "{bytes:?}");
         }
     }

@@ -250,7 +250,7 @@ impl Records {
         };
         match acl {
             Some(key) => {
-                if let Some(text) = acl::to_text(value) {
+                if let Some(text) = acl::to_text(value).filter(|text| !text.is_empty()) {
                     self.0.push((key.to_owned(), text.into_bytes()));
                 }
             }

@@ -73,12 +73,7 @@ fn finish_file(site: &Site, file: &RestoredFile) {
 }
 
 /// Makes what is neither folder nor file. The closure does it, and tells whether it was there already.
-fn make(
-    site: &Site,
-    path: &Path,
-    node: &Node,
-    create: impl FnOnce(&Place) -> io::Result<bool>,
-) {
+fn make(site: &Site, path: &Path, node: &Node, create: impl FnOnce(&Place) -> io::Result<bool>) {
     let status = match site.target.place(path).and_then(|place| place.status()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && site.options.dry_run => None,
         Err(error) => return site.failed("look at", path, error),
@@ -129,7 +124,8 @@ fn create(site: &Site, path: &Path, place: &Place, node: &Node) -> io::Result<bo
         NodeType::CharDev => FileType::CharacterDevice,
         NodeType::Fifo => FileType::Fifo,
         _ => {
-            let text = format!("nobody knows how to restore the type {:?}", node.node_type.as_str());
+            let text =
+                format!("nobody knows how to restore the type {:?}", node.node_type.as_str());
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
     };

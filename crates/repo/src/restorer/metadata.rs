@@ -20,11 +20,7 @@ use crate::time::Timestamp;
 /// The order matters: a new owner takes away set-id bits and capabilities, which are attributes, and
 /// permissions may forbid everything else. As restic does, what only root may do is left undone for
 /// others.
-pub(super) fn restore(
-    site: &Site,
-    place: &Place,
-    node: &Node,
-) -> Vec<(&'static str, io::Error)> {
+pub(super) fn restore(site: &Site, place: &Place, node: &Node) -> Vec<(&'static str, io::Error)> {
     let status = match place.status() {
         Ok(Some(status)) => status,
         Ok(None) => return vec![("look at", Errno::NOENT.into())],
@@ -62,7 +58,10 @@ fn set_owner(owners: &Owners, place: &Place, node: &Node, status: &Stat) -> io::
         return Ok(false);
     }
     // The highest number stands for "leave it", so nobody can have it.
-    let (uid, gid) = ((uid != u32::MAX).then(|| Uid::from_raw(uid)), (gid != u32::MAX).then(|| Gid::from_raw(gid)));
+    let (uid, gid) = (
+        (uid != u32::MAX).then(|| Uid::from_raw(uid)),
+        (gid != u32::MAX).then(|| Gid::from_raw(gid)),
+    );
     fs::chownat(&place.folder, &place.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(true)
 }
@@ -127,8 +126,7 @@ fn set_times(place: &Place, node: &Node) -> io::Result<()> {
         tv_sec: time.unix_seconds(),
         tv_nsec: time.subsec_nanoseconds().into(),
     };
-    let times =
-        Timestamps { last_access: spec(&node.atime), last_modification: spec(&node.mtime) };
+    let times = Timestamps { last_access: spec(&node.atime), last_modification: spec(&node.mtime) };
     Ok(fs::utimensat(&place.folder, &place.name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 

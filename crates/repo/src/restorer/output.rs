@@ -67,7 +67,8 @@ impl OpenOutput {
         if exists {
             site.make_room(path, &place)?;
         }
-        let create = |place: &Place| place.open_file(OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL);
+        let create =
+            |place: &Place| place.open_file(OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL);
         let file = match create(&place) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 site.make_room(path, &place)?;
@@ -177,8 +178,12 @@ mod tests {
         data[HOLE + 1] = 1;
         data[4 * HOLE] = 1;
         let runs_at = |offset| runs(&data, offset);
-        let aligned =
-            [(0..HOLE, true), (HOLE..2 * HOLE, false), (2 * HOLE..4 * HOLE, true), (4 * HOLE..5 * HOLE, false)];
+        let aligned = [
+            (0..HOLE, true),
+            (HOLE..2 * HOLE, false),
+            (2 * HOLE..4 * HOLE, true),
+            (4 * HOLE..5 * HOLE, false),
+        ];
         assert_eq!(runs_at(0), aligned);
         let half = HOLE / 2;
         let moved = [

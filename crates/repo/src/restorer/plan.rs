@@ -33,6 +33,8 @@ struct Frame {
     node: Option<Box<Node>>,
     /// Whether it will be there: because it is selected, or something in it.
     is_made: bool,
+    /// Whether it is passed over, with all that is in it.
+    is_refused: bool,
     /// What the snapshot has in it, if that must be known.
     names: Option<HashSet<Name>>,
     /// The last name in it.
@@ -44,12 +46,29 @@ struct Frame {
 #[derive(PartialEq, Eq, Hash)]
 struct FileKey(u64, u64, Id);
 
+impl Frame {
+    /// Refuses names that would lead elsewhere, and the second of two equal ones: two things at the same
+    /// place would be mixed up.
+    fn check_name(&mut self, path: &Path, name: &Name) -> Result<(), Option<Error>> {
+        if !name.is_safe() {
+            return Err(Some(Error::UnsafeName { name: name.as_os_str().into() }));
+        }
+        if self.last.as_ref() == Some(name) {
+            return Err(Some(Error::mismatch(path, "the name comes twice in its folder")));
+        }
+        self.last = Some(name.clone());
+        if let Some(names) = &mut self.names {
+            names.insert(name.clone());
+        }
+        Ok(())
+    }
+}
+
 impl Planner {
     pub fn new(site: &Arc<Site>, repository: &Repository, index: Arc<Index>, tree: Id) -> Self {
         let filter = Arc::clone(&site.options.filter);
-        let walk = Walk::new(repository, index, tree, Path::new("/")).descend_if(
-            move |path, node| node.name.is_safe() && filter.choose(path, true).descend,
-        );
+        let walk = Walk::new(repository, index, tree, Path::new("/"))
+            .descend_if(move |path, node| node.name.is_safe() && filter.choose(path, true).descend);
         let mut planner = Self {
             site: Arc::clone(site),
             repository: repository.clone(),
@@ -98,15 +117,26 @@ impl Planner {
 
     fn go_inside(&mut self, path: PathBuf, node: Option<Box<Node>>, is_made: bool) {
         let names = self.site.options.delete.then(HashSet::new);
-        self.inside.push(Frame { path, node, is_made, names, last: None });
+        self.inside.push(Frame { path, node, is_made, is_refused: false, names, last: None });
     }
 
     fn entry(&mut self, steps: &mut Vec<Step>, path: PathBuf, node: Box<Node>, is_entered: bool) {
         let is_folder = node.node_type == NodeType::Dir;
         let choice = self.site.options.filter.choose(&path, is_folder);
-        if let Err(error) = self.check_name(&path, &node.name) {
-            if choice.selected {
+        let checked = match self.inside.last_mut() {
+            Some(frame) if !frame.is_refused => frame.check_name(&path, &node.name),
+            _ => Err(None),
+        };
+        if let Err(error) = checked {
+            if let Some(error) = error
+                && choice.selected
+            {
                 self.site.not_restored(&path, &error);
+            }
+            if is_entered {
+                let (node, names, last) = (None, None, None);
+                let frame = Frame { path, node, is_made: false, is_refused: true, names, last };
+                self.inside.push(frame);
             }
             return;
         }
@@ -115,9 +145,7 @@ impl Planner {
             if choice.selected {
                 self.make_folders(steps);
             }
-            if !is_entered
-                && let Some(Frame { node, is_made: true, .. }) = self.inside.pop()
-            {
+            if !is_entered && let Some(Frame { node, is_made: true, .. }) = self.inside.pop() {
                 steps.push(Step::Leave { path, node, names: None });
             }
         } else if choice.selected {
@@ -130,24 +158,6 @@ impl Planner {
                 Err(error) => self.site.not_restored(&path, &error),
             }
         }
-    }
-
-    /// Refuses names that would lead elsewhere, and the second of two equal ones: two things at the same
-    /// place would be mixed up.
-    fn check_name(&mut self, path: &Path, name: &Name) -> Result<()> {
-        if !name.is_safe() {
-            return Err(Error::UnsafeName { name: name.as_os_str().into() });
-        }
-        if let Some(frame) = self.inside.last_mut() {
-            if frame.last.as_ref() == Some(name) {
-                return Err(Error::mismatch(path, "the name comes twice in its folder"));
-            }
-            frame.last = Some(name.clone());
-            if let Some(names) = &mut frame.names {
-                names.insert(name.clone());
-            }
-        }
-        Ok(())
     }
 
     /// The folders that the walk is inside of are needed.

@@ -150,9 +150,9 @@ impl Output {
     /// Writes a piece, and after the last one closes the file.
     fn write(&self, site: &Site, piece: &Piece) {
         if !self.is_abandoned() && !site.stopped() {
-            let written = self.open(site).and_then(|open| {
-                open.write(piece.offset, &piece.content, site.options.sparse)
-            });
+            let written = self
+                .open(site)
+                .and_then(|open| open.write(piece.offset, &piece.content, site.options.sparse));
             if let Err(error) = written {
                 self.abandon(Error::io("write", site.target.path_of(&self.path), error));
             }
@@ -224,8 +224,7 @@ async fn write_once(
     outputs: &[Arc<Output>],
 ) -> Result<Vec<Option<Vec<u64>>>> {
     let asked = Arc::new(Mutex::new(VecDeque::new()));
-    let wanted =
-        Wanted { outputs: outputs.to_vec(), next: (0, 0), asked: Arc::clone(&asked) };
+    let wanted = Wanted { outputs: outputs.to_vec(), next: (0, 0), asked: Arc::clone(&asked) };
     let mut blobs = BlobStream::new(repository, Arc::clone(index), wanted);
     let progress = &*site.progress;
     let (done, lengths, offset) = (Vec::new(), Vec::new(), 0);
