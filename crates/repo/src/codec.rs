@@ -222,6 +222,20 @@ pub(crate) fn decode_unpacked(
     }
 }
 
+/// The frame in the plaintext of an unpacked file, where there is one: for those who can read it piece
+/// by piece, see [`frame_reader`].
+pub(crate) fn unpacked_frame(version: u32, stored: &[u8]) -> Option<&[u8]> {
+    match stored.split_first() {
+        Some((&ZSTD_PREFIX, frame)) if version >= 2 => Some(frame),
+        _ => None,
+    }
+}
+
+/// Reads what is in a frame.
+pub(crate) fn frame_reader(frame: &[u8]) -> io::Result<impl io::Read + use<'_>> {
+    zstd::stream::read::Decoder::with_buffer(frame)
+}
+
 /// What a frame claims to hold, or a guess.
 fn bulk_size(frame: &[u8]) -> usize {
     zstd::bulk::Decompressor::upper_bound(frame).unwrap_or(frame.len().saturating_mul(4))

@@ -5,7 +5,8 @@ use std::path::Path;
 use clap::Args;
 use restic_repo::lock::LockKind;
 use restic_repo::repository::Repository;
-use restic_repo::snapshot::Filter;
+use restic_repo::progress::Silent;
+use restic_repo::snapshot::{Filter, resolve};
 use restic_repo::walk;
 use restic_repo::{BlobHandle, FileType, Id};
 use serde::Serialize;
@@ -94,7 +95,8 @@ async fn load(session: &Session, repository: &Repository, object: Object) -> Res
         }
         Object::File(file_type, id) => reindent(&repository.load_unpacked(file_type, id).await?)?,
         Object::Snapshot(query) => {
-            let id = repository.find(FileType::Snapshot, &query).await?;
+            let all = repository.readable_snapshots(&Silent).await?;
+            let id = resolve(&all, &Filter::default(), &query)?.0;
             reindent(&repository.load_unpacked(FileType::Snapshot, id).await?)?
         }
         Object::Blob(id) => {
