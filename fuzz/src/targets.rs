@@ -6,8 +6,11 @@
 
 use restic_repo::tree::Tree;
 
+/// Takes any bytes.
+pub type Target = fn(&[u8]);
+
 /// All of them, by the name of their folder in the corpus.
-pub const ALL: &[(&str, fn(&[u8]))] = &[("tree", tree)];
+pub const ALL: &[(&str, Target)] = &[("tree", tree)];
 
 /// A tree that can be read can be written, and what was written says the same.
 pub fn tree(bytes: &[u8]) {
