@@ -46,7 +46,7 @@ fn load(folder: &Path, threads: usize) -> Result<()> {
     let files: Vec<PathBuf> =
         fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     let before = peak()?;
-    let begin = Instant::now();
+    let begin = Begin::now();
     let builder = Builder::new(2);
     let next = AtomicUsize::new(0);
     thread::scope(|scope| -> Result<()> {
@@ -64,7 +64,7 @@ fn load(folder: &Path, threads: usize) -> Result<()> {
     })?;
     report("files", begin);
     let loaded_peak = peak()?;
-    let sorting = Instant::now();
+    let sorting = Begin::now();
     let index = builder.finish();
     report("finish", sorting);
     report("all", begin);
@@ -89,20 +89,40 @@ fn add(builder: &Builder, path: &Path) -> Result<()> {
 
 fn measure_use(index: &Index) {
     let count = index.loaded_count(BlobType::Data) + index.loaded_count(BlobType::Tree);
-    let begin = Instant::now();
+    let begin = Begin::now();
     let missing =
         (0..1 << 20).filter(|&n| index.contains(&BlobHandle::data(id(u64::MAX / 4 - n)))).count();
     report(&format!("2^20 lookups that miss ({missing} found)"), begin);
-    let begin = Instant::now();
+    let begin = Begin::now();
     let sizes: u64 = index.pack_sizes().map(|pack| pack.size).sum();
     report(&format!("pack sizes ({sizes} bytes, {count} blobs)"), begin);
-    let begin = Instant::now();
+    let begin = Begin::now();
     let blobs: usize = index.packs().iter().map(|pack| pack.blobs.len()).sum();
     report(&format!("all packs ({blobs} blobs)"), begin);
 }
 
-fn report(what: &str, begin: Instant) {
-    eprintln!("{what}: {:.3} s", begin.elapsed().as_secs_f64());
+fn report(what: &str, begin: Begin) {
+    let (wall, cpu) = (begin.wall.elapsed().as_secs_f64(), cpu_seconds() - begin.cpu);
+    eprintln!("{what}: {wall:.3} s, {cpu:.2} s of all cores");
+}
+
+#[derive(Clone, Copy)]
+struct Begin {
+    wall: Instant,
+    cpu: f64,
+}
+
+impl Begin {
+    fn now() -> Self {
+        Self { wall: Instant::now(), cpu: cpu_seconds() }
+    }
+}
+
+/// What this process has used up, to a hundredth of a second.
+fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 /// The most memory this process has had, in bytes.

@@ -4,12 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use restic_repo::key::Password;
 use zeroize::Zeroizing;
 
 use crate::environment::Environment;
 use crate::exit::{Failure, Result};
 use crate::location::Location;
-use crate::password::{self, Password};
+use crate::password::{self, Bytes};
 use crate::text_file;
 use crate::words;
 
@@ -69,21 +70,33 @@ impl Access {
         Location::parse(&self.location_text()?)
     }
 
+    /// Whether there is a password, or somewhere to get it from, without asking.
+    pub fn gives_password(&self, environment: &Environment) -> bool {
+        self.without_password
+            || self.password_file.is_some()
+            || self.password_command.is_some()
+            || environment.value(self.password_variable).is_some()
+    }
+
     /// The password as far as it can be had without asking: from a command, a file or the environment.
     /// Nothing if the operator must be asked; see [`password::ask`].
     pub fn stored_password(&self, environment: &Environment) -> Result<Option<Password>> {
+        Ok(self.stored_bytes(environment)?.map(password::from_bytes))
+    }
+
+    fn stored_bytes(&self, environment: &Environment) -> Result<Option<Bytes>> {
         let found = self.find_password(environment)?.filter(|password| !password.is_empty());
         match (self.without_password, found) {
             (true, Some(_)) => Err(Failure::new(
                 "there is a password although the option says that there is none \
                  (--insecure-no-password); take one of them away",
             )),
-            (true, None) => Ok(Some(password::from_bytes(Vec::new().into()))),
+            (true, None) => Ok(Some(Bytes::default())),
             (false, found) => Ok(found),
         }
     }
 
-    fn find_password(&self, environment: &Environment) -> Result<Option<Password>> {
+    fn find_password(&self, environment: &Environment) -> Result<Option<Bytes>> {
         match (&self.password_file, &self.password_command) {
             (Some(_), Some(_)) => Err(Failure::new(
                 "the password is to come from a file and from a command; give one of them \
@@ -91,17 +104,16 @@ impl Access {
             )),
             (None, Some(command)) => run(command).map(Some),
             (Some(file), None) => password::from_file(file).map(Some),
-            (None, None) => Ok(environment.value(self.password_variable).map(|value| {
-                let bytes = std::os::unix::ffi::OsStringExt::into_vec(value);
-                password::from_bytes(bytes.into())
-            })),
+            (None, None) => Ok(environment
+                .value(self.password_variable)
+                .map(|value| Bytes::new(std::os::unix::ffi::OsStringExt::into_vec(value)))),
         }
     }
 }
 
 /// Runs a password command. Its standard error is the operator's to see; the command itself, which
 /// might hold a secret, is in no message.
-fn run(command: &str) -> Result<Password> {
+fn run(command: &str) -> Result<Bytes> {
     let fail = |error: &dyn std::fmt::Display| {
         Failure::new(format_args!("the password command failed: {error}"))
     };
@@ -119,7 +131,7 @@ fn run(command: &str) -> Result<Password> {
     if !output.status.success() {
         return Err(fail(&output.status));
     }
-    Ok(password::from_bytes(text_file::trim(&stdout).to_vec().into()))
+    Ok(text_file::trim(&stdout).to_vec().into())
 }
 
 #[cfg(test)]
@@ -145,7 +157,7 @@ mod tests {
     }
 
     fn password(access: &Access, variables: &[(&str, &str)]) -> Result<Option<Vec<u8>>> {
-        let found = access.stored_password(&Environment::of(variables))?;
+        let found = access.stored_bytes(&Environment::of(variables))?;
         Ok(found.map(|password| password.to_vec()))
     }
 

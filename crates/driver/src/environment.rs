@@ -2,28 +2,37 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::sync::Arc;
 
 /// Looks up environment variables: those of the process, or others in tests.
-pub struct Environment(Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>);
+#[derive(Clone)]
+pub struct Environment(Arc<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Environment {
     /// The variables of this process.
     pub fn of_process() -> Self {
-        Self(Box::new(|name| std::env::var_os(name)))
+        Self(Arc::new(|name| std::env::var_os(name)))
     }
 
     /// These variables and no others.
     pub fn of(variables: &[(&str, &str)]) -> Self {
         let variables: Vec<(String, OsString)> =
             variables.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect();
-        Self(Box::new(move |name| {
+        Self(Arc::new(move |name| {
             variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
         }))
     }
 
+    /// A variable's value, also an empty one.
+    pub fn raw(&self, name: &str) -> Option<OsString> {
+        (self.0)(name)
+    }
+
     /// A variable's value. As for restic, an empty variable is none.
     pub fn value(&self, name: &str) -> Option<OsString> {
-        (self.0)(name).filter(|value| !value.is_empty())
+        self.raw(name).filter(|value| !value.is_empty())
     }
 
     /// A variable's value as text.

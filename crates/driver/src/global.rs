@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use restic_repo::Compression;
 
 use crate::access::Access;
 use crate::duration;
@@ -70,7 +71,7 @@ pub struct GlobalArgs {
     pub limit_download: Option<i64>,
 
     /// auto, off, fastest, better or max; in repositories of version 2 [env: RESTIC_COMPRESSION]
-    #[arg(long, global = true, value_name = "MODE", value_parser = Compression::parse)]
+    #[arg(long, global = true, value_name = "MODE", value_parser = parse_compression)]
     pub compression: Option<Compression>,
 
     /// Size of pack files in MiB, from 4 to 128 [env: RESTIC_PACK_SIZE]
@@ -102,37 +103,19 @@ pub struct GlobalArgs {
     pub stuck_request_timeout: Option<Duration>,
 }
 
-/// How hard to compress.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// A good deal of compression for little time.
-    #[default]
-    Auto,
-    /// Nothing is compressed but metadata.
-    Off,
-    /// Less, and faster.
-    Fastest,
-    /// More, and slower.
-    Better,
-    /// As much as possible.
-    Max,
-}
-
-impl Compression {
-    fn parse(word: &str) -> Result<Self, String> {
-        Ok(match word {
-            "auto" => Self::Auto,
-            "off" => Self::Off,
-            "fastest" => Self::Fastest,
-            "better" => Self::Better,
-            "max" => Self::Max,
-            other => {
-                return Err(format!(
-                    "there is no compression mode {other:?}, only auto, off, fastest, better and max"
-                ));
-            }
-        })
-    }
+fn parse_compression(word: &str) -> Result<Compression, String> {
+    Ok(match word {
+        "auto" => Compression::Auto,
+        "off" => Compression::Off,
+        "fastest" => Compression::Fastest,
+        "better" => Compression::Better,
+        "max" => Compression::Max,
+        other => {
+            return Err(format!(
+                "there is no compression mode {other:?}, only auto, off, fastest, better and max"
+            ));
+        }
+    })
 }
 
 /// The options as commands use them, with the environment and the defaults filled in.
@@ -235,7 +218,7 @@ fn compression(given: Option<Compression>, environment: &Environment) -> Result<
     match (given, environment.text("RESTIC_COMPRESSION")) {
         (Some(mode), _) => Ok(mode),
         (None, None) => Ok(Compression::Auto),
-        (None, Some(word)) => Compression::parse(&word)
+        (None, Some(word)) => parse_compression(&word)
             .map_err(|error| Failure::new(format_args!("RESTIC_COMPRESSION: {error}"))),
     }
 }

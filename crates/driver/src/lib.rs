@@ -9,20 +9,24 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arguments::{CommandLine, Request};
 use environment::Environment;
 use exit::{Failure, Result};
 use global::Settings;
 use report::terminal::{Terminal, Verbosity};
+use restic_repo::lock::Keepers;
 use session::Session;
 use signals::Interrupt;
 
 pub mod access;
 pub mod arguments;
 pub mod command;
+pub mod command_output;
 pub mod duration;
 pub mod environment;
+pub mod exclusions;
 pub mod exit;
 pub mod glob;
 pub mod global;
@@ -31,12 +35,16 @@ pub mod password;
 pub mod patterns;
 pub mod report;
 pub mod selection;
+pub mod selftest;
 pub mod session;
 pub mod signals;
 pub mod size;
 pub mod targets;
 pub mod text_file;
 pub mod words;
+
+/// How long an interrupted command may take to release its locks. restic allows a minute as well.
+const RELEASE_TIME: Duration = Duration::from_secs(60);
 
 /// Runs a command line, the name of the program included, to its end.
 pub fn run(arguments: &[OsString]) -> Result {
@@ -58,7 +66,13 @@ pub fn run(arguments: &[OsString]) -> Result {
         let interrupt = Interrupt::listen()
             .map_err(|error| Failure::new(format_args!("cannot listen for signals: {error}")))?;
         let terminal = Arc::new(Terminal::new(settings.verbosity, settings.json));
-        let session = Session { settings, environment, terminal, interrupt };
+        let session = Session {
+            settings,
+            environment,
+            terminal,
+            interrupt,
+            keepers: Keepers::default(),
+        };
         let work = async {
             tokio::select! {
                 result = command.run(&session) => result,
@@ -66,6 +80,8 @@ pub fn run(arguments: &[OsString]) -> Result {
             }
         };
         let result = session.interrupt.guard(work).await;
+        // A command that was dropped has left its lock to be released in the background.
+        let _ = tokio::time::timeout(RELEASE_TIME, session.keepers.idle()).await;
         let output = session.terminal.finish();
         result.and(output)
     })

@@ -4,27 +4,28 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use restic_repo::key::Password;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::exit::{Failure, Result};
 use crate::text_file;
 
-/// A password, wiped from memory when it is dropped.
-pub type Password = Zeroizing<Vec<u8>>;
+/// The password itself.
+pub type Bytes = Zeroizing<Vec<u8>>;
 
-/// A password of these bytes.
-pub fn from_bytes(bytes: Zeroizing<Vec<u8>>) -> Password {
-    bytes
+/// A password of these bytes, which are moved, not copied.
+pub fn from_bytes(mut bytes: Bytes) -> Password {
+    Password::new(std::mem::take(&mut *bytes))
 }
 
 /// The password in a file: without a byte order mark, from UTF-16 if it has the mark of that, and
 /// without white space around it.
-pub fn from_file(path: &Path) -> Result<Password> {
+pub fn from_file(path: &Path) -> Result<Bytes> {
     let text = text_file::read(path).map_err(|error| {
         Failure::new(format_args!("cannot read the password file {}: {error}", path.display()))
     })?;
-    Ok(from_bytes(text_file::trim(&text).to_vec().into()))
+    Ok(text_file::trim(&text).to_vec().into())
 }
 
 /// Whether there is somebody to ask.
@@ -37,6 +38,19 @@ pub fn can_ask() -> bool {
 ///
 /// Dropped while it waits, it leaves the terminal as it was.
 pub async fn ask(prompt: &str) -> Result<Password> {
+    ask_for_bytes(prompt).await.map(from_bytes)
+}
+
+/// Asks for a new password, twice if there is somebody to ask.
+pub async fn ask_twice(prompt: &str) -> Result<Password> {
+    let first = ask_for_bytes(prompt).await?;
+    if can_ask() && ask_for_bytes("enter password again: ").await? != first {
+        return Err(Failure::new("the two passwords are not the same; try again"));
+    }
+    Ok(from_bytes(first))
+}
+
+async fn ask_for_bytes(prompt: &str) -> Result<Bytes> {
     let cannot = |error: io::Error| Failure::new(format_args!("cannot read the password: {error}"));
     let hidden = if can_ask() { Some(Hidden::begin(prompt).map_err(cannot)?) } else { None };
     let line = tokio::task::spawn_blocking(read_line).await;
@@ -48,20 +62,11 @@ pub async fn ask(prompt: &str) -> Result<Password> {
              RESTIC_PASSWORD, or say that there is none with --insecure-no-password",
         ));
     }
-    Ok(from_bytes(line))
-}
-
-/// Asks for a new password, twice if there is somebody to ask.
-pub async fn ask_twice(prompt: &str) -> Result<Password> {
-    let first = ask(prompt).await?;
-    if can_ask() && ask("enter password again: ").await? != first {
-        return Err(Failure::new("the two passwords are not the same; try again"));
-    }
-    Ok(first)
+    Ok(line)
 }
 
 /// One line of standard input, without what ends it.
-fn read_line() -> io::Result<Zeroizing<Vec<u8>>> {
+fn read_line() -> io::Result<Bytes> {
     let mut line = Zeroizing::new(Vec::with_capacity(1024));
     io::stdin().lock().read_until(b'\n', &mut line)?;
     if line.last() == Some(&b'\n') {

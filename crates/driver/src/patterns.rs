@@ -11,43 +11,41 @@ use crate::text_file;
 
 /// What to leave out.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "What to leave out")]
 pub struct ExcludeArgs {
     /// Leave out what this pattern matches
-    #[arg(short, long, value_name = "PATTERN")]
+    #[arg(short, long, value_name = "PATTERN", help_heading = "What to leave out")]
     pub exclude: Vec<String>,
 
     /// The same, but upper and lower case are alike
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", help_heading = "What to leave out")]
     pub iexclude: Vec<String>,
 
     /// Leave out what the patterns in this file match, one a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "What to leave out")]
     pub exclude_file: Vec<PathBuf>,
 
     /// The same, but upper and lower case are alike
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "What to leave out")]
     pub iexclude_file: Vec<PathBuf>,
 }
 
 /// What to take, and nothing else.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "What to take")]
 pub struct IncludeArgs {
     /// Take only what this pattern matches
-    #[arg(short, long, value_name = "PATTERN")]
+    #[arg(short, long, value_name = "PATTERN", help_heading = "What to take")]
     pub include: Vec<String>,
 
     /// The same, but upper and lower case are alike
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", help_heading = "What to take")]
     pub iinclude: Vec<String>,
 
     /// Take only what the patterns in this file match, one a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "What to take")]
     pub include_file: Vec<PathBuf>,
 
     /// The same, but upper and lower case are alike
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "What to take")]
     pub iinclude_file: Vec<PathBuf>,
 }
 

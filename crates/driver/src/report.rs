@@ -10,7 +10,6 @@ pub mod counters;
 pub mod json;
 pub mod keys;
 pub mod listing;
-pub mod mode;
 pub mod ncdu;
 pub mod number;
 pub mod pace;

@@ -1,13 +1,31 @@
 //! What a command works with: the settings, the terminal, and the repository it opens.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
+
+use restic_repo::backend::Backend;
+use restic_repo::backend::limit::{Limit, Rates};
+use restic_repo::backend::local::Local;
+use restic_repo::backend::retry::{Retry, Retrying};
+use restic_repo::identity::Identity;
+use restic_repo::index::Index;
+use restic_repo::key::Password;
+use restic_repo::lock::{Keepers, Lock, LockHolder, LockKind, LockOptions};
+use restic_repo::repository::{Options, Repository};
+use restic_repo::snapshot::Snapshot;
+use restic_repo::{Error, Id};
 
 use crate::access::Access;
 use crate::environment::Environment;
 use crate::exit::{Failure, Result};
 use crate::global::Settings;
-use crate::password::{self, Password};
-use crate::report::terminal::Terminal;
+use crate::location::Location;
+use crate::password;
+use crate::report::counters::Counters;
+use crate::report::number;
+use crate::report::pace::Pulse;
+use crate::report::terminal::{Terminal, Verbosity};
 use crate::signals::Interrupt;
 
 /// One run of a command.
@@ -21,21 +39,187 @@ pub struct Session {
     pub terminal: Arc<Terminal>,
     /// The operator's wish to stop.
     pub interrupt: Interrupt,
+    /// The locks that are held.
+    pub keepers: Keepers,
+}
+
+/// The snapshots and the index, read in this order: a snapshot that is stored in between is not seen,
+/// rather than seen without its blobs.
+#[derive(Debug)]
+pub struct Contents {
+    /// The snapshots that could be read, the oldest first.
+    pub snapshots: Vec<(Id, Snapshot)>,
+    /// All blobs.
+    pub index: Index,
 }
 
 impl Session {
     /// The password of a repository: from where the options say, else asked for.
     pub async fn password(&self, access: &Access, prompt: &str) -> Result<Password> {
-        match access.stored_password(&self.environment)? {
+        let (access, environment) = (access.clone(), self.environment.clone());
+        // A password command may take its time, or wait for the operator.
+        let found = tokio::task::spawn_blocking(move || access.stored_password(&environment));
+        let found = found.await.map_err(|error| {
+            Failure::new(format_args!("the password could not be looked for: {error}"))
+        })?;
+        match found? {
             Some(password) => Ok(password),
             None => password::ask(prompt).await,
         }
     }
 
-    /// Opens the repository.
-    pub async fn open(&self) -> Result {
-        self.settings.access.location()?;
-        self.password(&self.settings.access, "enter password for repository: ").await?;
-        Err(Failure::new("this build cannot open repositories yet"))
+    /// The password of a repository to be made: where it is asked for, it is asked for twice.
+    pub async fn new_password(
+        &self,
+        access: &Access,
+        prompt: &str,
+    ) -> Result<Password> {
+        match access.gives_password(&self.environment) {
+            true => self.password(access, prompt).await,
+            false => password::ask_twice(prompt).await,
+        }
     }
+
+    /// The storage at a location, with retries and bandwidth limits.
+    pub fn backend(&self, access: &Access) -> Result<Arc<dyn Backend>> {
+        let folder = match access.location()? {
+            Location::Local(folder) => folder,
+            Location::Sftp(_) => {
+                return Err(Failure::new(
+                    "sftp: locations are not supported yet; mount the folder, or use restic for now",
+                ));
+            }
+        };
+        let mut local = Local::new(folder);
+        if let Some(connections) = self.settings.options.get("local.connections") {
+            let connections = connections.parse().ok().filter(|&count| count > 0);
+            local = local.with_connections(connections.ok_or_else(|| {
+                Failure::new("-o local.connections needs a number from 1 on")
+            })?);
+        }
+        let terminal = Arc::clone(&self.terminal);
+        let retry = Retry::new(local).on_retry(move |retrying: &Retrying<'_>| {
+            let Retrying { error, delay, .. } = retrying;
+            terminal.error(format!("{error}; trying again in {}", number::duration(*delay)));
+        });
+        let (upload, download) = (self.settings.limit_upload, self.settings.limit_download);
+        if upload.is_none() && download.is_none() {
+            return Ok(Arc::new(retry));
+        }
+        let rates = Rates {
+            upload: upload.and_then(NonZeroU64::new),
+            download: download.and_then(NonZeroU64::new),
+        };
+        Ok(Arc::new(Limit::new(retry, rates)))
+    }
+
+    /// How to write to repositories.
+    pub fn repository_options(&self) -> Options {
+        let defaults = Options::default();
+        Options {
+            compression: self.settings.compression,
+            pack_size: self.settings.pack_size.unwrap_or(defaults.pack_size),
+            verify: self.settings.verify,
+            workers: defaults.workers,
+        }
+    }
+
+    /// Opens the repository that the options name.
+    pub async fn open(&self) -> Result<Repository> {
+        self.open_at(&self.settings.access, "enter password for repository: ").await
+    }
+
+    /// Opens a repository.
+    pub async fn open_at(&self, access: &Access, prompt: &str) -> Result<Repository> {
+        let backend = self.backend(access)?;
+        let password = self.password(access, prompt).await?;
+        let (hint, options) = (access.key_hint.as_deref(), self.repository_options());
+        let counters = Counters::new(Arc::clone(&self.terminal));
+        let repository =
+            Repository::open(backend, &password, hint, options, &counters).await?;
+        self.terminal.say(
+            Verbosity::Verbose,
+            format!(
+                "repository {} opened (version {})",
+                repository.config().id.short(),
+                repository.config().version
+            ),
+        );
+        Ok(repository)
+    }
+
+    /// The user and host that locks, keys and snapshots name.
+    pub fn identity(&self) -> Identity {
+        Identity::current()
+    }
+
+    fn lock_options(&self) -> LockOptions {
+        let terminal = Arc::clone(&self.terminal);
+        let waiting = move |holders: &[LockHolder], pause: Duration| {
+            if let [holder, ..] = holders {
+                let pause = number::duration(pause);
+                let text = format!("the repository is locked {holder}; trying again in {pause}");
+                match terminal.is_json() {
+                    true => terminal.error(text),
+                    false => terminal.note(text),
+                }
+            }
+        };
+        LockOptions {
+            retry: self.settings.retry_lock,
+            waiting: Some(Arc::new(waiting)),
+            keepers: self.keepers.clone(),
+            ..LockOptions::new(self.identity())
+        }
+    }
+
+    /// Reads something and works on it, all under a lock. `read` may be done again, if it turns out
+    /// that somebody else was quicker.
+    ///
+    /// With `--no-lock` there is no lock where a shared one would do.
+    pub async fn locked<P, T>(
+        &self,
+        repository: &Repository,
+        kind: LockKind,
+        read: impl AsyncFn() -> restic_repo::Result<P>,
+        work: impl AsyncFnOnce(P) -> Result<T>,
+    ) -> Result<T> {
+        if self.settings.no_lock && kind == LockKind::Shared {
+            return work(read().await?).await;
+        }
+        let options = self.lock_options();
+        let (lock, found) = Lock::acquire_and(repository, kind, &options, read).await?;
+        let result = lock.protect(work(found)).await;
+        let released = lock.release().await;
+        let result = result?;
+        released?;
+        Ok(result)
+    }
+
+    /// The snapshots and the index of a repository.
+    pub async fn contents(&self, repository: &Repository) -> restic_repo::Result<Contents> {
+        let counters = Arc::new(Counters::new(Arc::clone(&self.terminal)));
+        let _pulse = self.pulse(&counters, Counters::show);
+        let snapshots = repository.readable_snapshots(&*counters).await?;
+        let index = repository.load_index(&*counters).await?;
+        self.terminal.clear_status();
+        Ok(Contents { snapshots, index })
+    }
+
+    /// Shows how far something is, at the interval that suits the terminal.
+    pub fn pulse<T: Send + Sync + 'static>(&self, watched: &Arc<T>, show: fn(&T)) -> Pulse {
+        let frames = self.environment.text("RESTIC_PROGRESS_FPS");
+        Pulse::start(self.terminal.status_interval(frames.as_deref()), watched, show)
+    }
+}
+
+/// The snapshot that a query means, as in `latest` or `1a2b3c`, and the folder in it, as in
+/// `latest:srv/www`.
+pub fn find_snapshot<'a>(
+    snapshots: &'a [(Id, Snapshot)],
+    filter: &restic_repo::snapshot::Filter,
+    query: &'a str,
+) -> Result<(&'a (Id, Snapshot), &'a str), Error> {
+    let (query, folder) = restic_repo::snapshot::split_subfolder(query);
+    Ok((restic_repo::snapshot::resolve(snapshots, filter, query)?, folder))
 }

@@ -238,8 +238,7 @@ impl Backup {
             data_added_packed: added.stored,
             ..result.counts
         };
-        let unchanged =
-            self.parent.as_ref().is_some_and(|(_, parent)| parent.tree == tree);
+        let unchanged = self.parent.as_ref().is_some_and(|(_, parent)| parent.tree == tree);
         let snapshot = Snapshot {
             parent: self.parent.map(|(id, _)| id),
             hostname: self.identity.hostname,
@@ -279,8 +278,8 @@ impl Drop for StopOnDrop {
 }
 
 impl Source {
-    /// The paths as the snapshot records them: absolute, and otherwise as they were given.
-    fn recorded_paths(&self) -> Result<Vec<String>> {
+    /// The paths as the snapshot records them: absolute and clean, and otherwise as they were given.
+    pub fn recorded_paths(&self) -> Result<Vec<String>> {
         let absolute = |path: &Path| {
             let path = std::path::absolute(path).map_err(|error| Error::io("find", path, error))?;
             Ok(targets::clean(&path).to_string_lossy().into_owned())

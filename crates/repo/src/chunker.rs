@@ -40,7 +40,7 @@ mod zero;
 use crate::id::Id;
 
 pub use cutter::{Chunk, Cutter};
-pub use polynomial::{InvalidPolynomial, Polynomial};
+pub use polynomial::{InvalidPolynomial, Polynomial, UnreadablePolynomial};
 pub use source::{FileSource, ReadSource, Source};
 pub use zero::is_zero;
 

@@ -156,7 +156,9 @@ mod tests {
     #[test]
     fn what_is_no_frame_is_an_error() {
         for junk in [&b"junk"[..], &[0x28, 0xb5, 0x2f, 0xfd], &compress(b"hello")[..8]] {
-            assert!(Decompressor::new().unwrap().decompress(junk, 5, 100, &mut Vec::new()).is_err());
+            assert!(
+                Decompressor::new().unwrap().decompress(junk, 5, 100, &mut Vec::new()).is_err()
+            );
         }
     }
 }

@@ -108,8 +108,13 @@ mod tests {
         };
         assert_eq!(with("1", "25b468838dcb75").unwrap().version, 1);
         assert!(matches!(with("3", "x"), Err(Error::UnsupportedVersion { version: 3 })));
-        for (version, polynomial) in [("2", "2000000000000a"), ("2", "0"), ("2", "xyz"), ("-1", "1")] {
-            assert!(matches!(with(version, polynomial), Err(Error::Damaged { .. })), "{polynomial}");
+        for (version, polynomial) in
+            [("2", "2000000000000a"), ("2", "0"), ("2", "xyz"), ("-1", "1")]
+        {
+            assert!(
+                matches!(with(version, polynomial), Err(Error::Damaged { .. })),
+                "{polynomial}"
+            );
         }
         assert!(Config::open(&key(), b"").is_err());
         assert!(Config::open(&key(), &[1; 100]).is_err());

@@ -177,7 +177,7 @@ struct MacJson {
 
 impl Key {
     /// The master key's JSON: `{"mac":{"k":"…","r":"…"},"encrypt":"…"}`. A secret.
-    pub(crate) fn to_json(&self) -> Zeroizing<Vec<u8>> {
+    pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
         let json = MasterKeyJson {
             mac: MacJson { k: STANDARD.encode(self.mac_k), r: STANDARD.encode(self.mac_r) },
             encrypt: STANDARD.encode(self.encrypt),

@@ -111,6 +111,14 @@ pub enum Error {
         /// What it should be.
         wanted: &'static str,
     },
+    /// Something is not as a snapshot says that it is.
+    #[error("{path:?} is not what the snapshot says: {detail}")]
+    Mismatch {
+        /// Its path, in the snapshot or where it was restored.
+        path: PathBuf,
+        /// How it differs.
+        detail: String,
+    },
     /// A name in the repository that would lead outside the folder it belongs in.
     #[error("refused the name {name:?} in the repository: it would leave the target folder")]
     UnsafeName {
@@ -178,6 +186,11 @@ impl Error {
     /// Damage, in words.
     pub fn damaged(what: impl Into<Subject>, detail: impl Into<String>) -> Self {
         Self::Damaged { what: what.into(), detail: detail.into() }
+    }
+
+    /// Something that is not as a snapshot says, in words.
+    pub fn mismatch(path: impl Into<PathBuf>, detail: impl Into<String>) -> Self {
+        Self::Mismatch { path: path.into(), detail: detail.into() }
     }
 
     /// A failure of the file system on this side.

@@ -18,7 +18,7 @@
 //!
 //! A large repository has millions of blobs, and everything waits for its index. So a loaded blob takes
 //! 45 bytes, plus less than half a byte to find it, plus its share of its pack: 32 bytes for the id and
-//! 4 in the list of the file's packs (and, while loading, 5 to 12 for finding it). With 16 blobs a pack
+//! 4 in the list of the file's packs (and, at the end of loading, 6 to 12 for a moment). With 16 blobs a pack
 //! that is 48 bytes a blob; restic takes 64. A recent blob takes 51 to 56 bytes, and 48 more until it is
 //! in an index file. Large tables grow with `realloc`, which on Linux moves no bytes.
 

@@ -145,7 +145,8 @@ pub(crate) fn write_lossy(json: &mut Vec<u8>, bytes: &[u8]) {
     json.push(b'"');
 }
 
-/// What a reader of [`write_lossy`] gets: each byte that is part of no character becomes U+FFFD.
+/// Text of bytes that may not be UTF-8, as readers of Go's JSON get it: each byte that is part of no
+/// character becomes U+FFFD. Unlike in the standard library, these are as many as the bytes.
 pub fn lossy(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -177,8 +178,16 @@ pub(crate) fn write_number(json: &mut Vec<u8>, mut number: u64) {
 
 /// Whether a JSON text is spelled alike by all writers: no escapes, none that Go would have made, and
 /// no letters beyond ASCII.
-pub(crate) fn is_plain(json: &[u8]) -> bool {
-    json.iter().all(|byte| byte.is_ascii() && !matches!(byte, b'\\' | b'<' | b'>' | b'&'))
+pub(crate) fn is_plain(json: &str) -> bool {
+    // Without branches, so that the compiler looks at a whole block at once.
+    let oddness = |block: &[u8]| {
+        block.iter().fold(0, |odd, &byte| {
+            let escapes = [b'\\', b'<', b'>', b'&'].map(|escape| u8::from(byte == escape));
+            odd | byte & 0x80 | escapes[0] | escapes[1] | escapes[2] | escapes[3]
+        })
+    };
+    let (blocks, rest) = json.as_bytes().as_chunks::<64>();
+    blocks.iter().all(|block| oddness(block) == 0) && oddness(rest) == 0
 }
 
 /// Bytes that end a plain run. 0xe2 begins the UTF-8 of U+2028 and U+2029, and of much else.

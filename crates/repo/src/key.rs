@@ -191,13 +191,12 @@ impl KeyFile {
     /// The master key, for the right password. Takes the time that scrypt is meant to take.
     pub(crate) fn open(&self, password: &Password) -> Result<Key, Failure> {
         if self.kdf != "scrypt" {
-            return Err(Failure::Unusable(format!(
-                "its key derivation {:?} is unknown",
-                self.kdf
-            )));
+            return Err(Failure::Unusable(format!("its key derivation {:?} is unknown", self.kdf)));
         }
         let base64 = |text: &str, what: &str| {
-            STANDARD.decode(text).map_err(|_| Failure::Unusable(format!("its {what} is not base64")))
+            STANDARD
+                .decode(text)
+                .map_err(|_| Failure::Unusable(format!("its {what} is not base64")))
         };
         let salt = base64(&self.salt, "salt")?;
         if salt.len() != SALT_LENGTH {

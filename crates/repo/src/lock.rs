@@ -208,11 +208,7 @@ impl Lock {
         }
     }
 
-    async fn store(
-        repository: &Repository,
-        kind: LockKind,
-        options: &LockOptions,
-    ) -> Result<Self> {
+    async fn store(repository: &Repository, kind: LockKind, options: &LockOptions) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (keeper, mut state) = Keeper::new(repository, kind, options);
         let mut keeper = tokio::spawn(keeper.run(stopped));
@@ -238,7 +234,10 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::LockLost`], or what the work says.
-    pub async fn protect<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub async fn protect<T, E: From<Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let mut state = self.state.clone();
         let lost = async {
             match state.wait_for(|state| matches!(state, State::Lost(_))).await.as_deref() {
@@ -248,7 +247,7 @@ impl Lock {
         };
         tokio::select! {
             biased;
-            reason = lost => Err(Error::LockLost { reason }),
+            reason = lost => Err(Error::LockLost { reason }.into()),
             done = work => done,
         }
     }

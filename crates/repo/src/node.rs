@@ -159,16 +159,17 @@ impl From<&str> for NodeType {
 impl From<Mode> for NodeType {
     /// As restic decides it; a mode with several types has none.
     fn from(mode: Mode) -> Self {
-        const CHAR_DEVICE: u32 = Mode::DEVICE.bits() | Mode::CHAR_DEVICE.bits();
+        const REGULAR: Mode = Mode::from_bits(0);
+        const CHAR_DEVICE: Mode = Mode::from_bits(Mode::DEVICE.bits() | Mode::CHAR_DEVICE.bits());
         match mode.file_type() {
-            0 => Self::File,
-            bits if bits == Mode::DIR.bits() => Self::Dir,
-            bits if bits == Mode::SYMLINK.bits() => Self::Symlink,
-            bits if bits == Mode::DEVICE.bits() => Self::Dev,
+            REGULAR => Self::File,
+            Mode::DIR => Self::Dir,
+            Mode::SYMLINK => Self::Symlink,
+            Mode::DEVICE => Self::Dev,
             CHAR_DEVICE => Self::CharDev,
-            bits if bits == Mode::FIFO.bits() => Self::Fifo,
-            bits if bits == Mode::SOCKET.bits() => Self::Socket,
-            bits if bits == Mode::IRREGULAR.bits() => Self::Irregular,
+            Mode::FIFO => Self::Fifo,
+            Mode::SOCKET => Self::Socket,
+            Mode::IRREGULAR => Self::Irregular,
             _ => Self::default(),
         }
     }

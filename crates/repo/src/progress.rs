@@ -52,7 +52,7 @@ pub enum Phase {
     LoadIndex,
     /// Reading snapshot files (files).
     LoadSnapshots,
-    /// Finding out how many files there are to back up (files).
+    /// Finding out how many files there are to back up (files). Ends when it is known.
     Scan,
     /// Finding out how many bytes there are to back up (bytes).
     ScanBytes,

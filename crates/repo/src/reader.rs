@@ -98,7 +98,8 @@ impl FileReader {
         let missing: Vec<_> =
             needed.iter().copied().filter(|id| self.cache.get(id).is_none()).collect();
         let missing = missing.into_iter().map(BlobHandle::data);
-        let mut stream = BlobStream::new(&self.repository, Arc::clone(&self.index), missing.clone());
+        let mut stream =
+            BlobStream::new(&self.repository, Arc::clone(&self.index), missing.clone());
         let mut missing = missing.peekable();
         let mut collected = BytesMut::new();
         for (i, id) in (first..).zip(needed) {

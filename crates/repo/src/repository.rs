@@ -255,9 +255,8 @@ impl Repository {
     /// One snapshot.
     pub async fn load_snapshot(&self, id: Id) -> Result<Snapshot> {
         let json = self.load_unpacked(FileType::Snapshot, id).await?;
-        Snapshot::decode(&json).map_err(|error| {
-            Error::damaged(Handle::new(FileType::Snapshot, id), error.to_string())
-        })
+        Snapshot::decode(&json)
+            .map_err(|error| Error::damaged(Handle::new(FileType::Snapshot, id), error.to_string()))
     }
 
     /// Stores a snapshot. Everything it refers to must be stored already: that is what makes it true.
@@ -282,17 +281,13 @@ impl Repository {
             .collect()
             .await;
         progress.end(Phase::LoadSnapshots);
-        snapshots.sort_by_key(|(id, loaded)| {
-            (loaded.as_ref().ok().map(|snapshot| snapshot.time), *id)
-        });
+        snapshots
+            .sort_by_key(|(id, loaded)| (loaded.as_ref().ok().map(|snapshot| snapshot.time), *id));
         Ok(snapshots)
     }
 
     /// All snapshots that can be read; those that cannot are warned of.
-    pub async fn readable_snapshots(
-        &self,
-        progress: &dyn Progress,
-    ) -> Result<Vec<(Id, Snapshot)>> {
+    pub async fn readable_snapshots(&self, progress: &dyn Progress) -> Result<Vec<(Id, Snapshot)>> {
         let mut readable = Vec::new();
         for (id, loaded) in self.load_snapshots(progress).await? {
             match loaded {
@@ -340,7 +335,9 @@ impl Repository {
             }
             let json = this.decode_unpacked(FileType::Index, id, &stored)?;
             drop(stored);
-            builder.add_file(id, &json).map_err(|error| Error::damaged(handle, error.to_string()))?;
+            builder
+                .add_file(id, &json)
+                .map_err(|error| Error::damaged(handle, error.to_string()))?;
             Ok::<_, Error>(true)
         })
         .await?;
@@ -367,9 +364,9 @@ impl Repository {
 
     async fn load_blob_at(&self, location: &BlobLocation) -> Result<Vec<u8>> {
         let entry = location.entry;
-        let extent =
-            Extent::Range { offset: entry.offset.into(), length: entry.length as usize };
-        let sealed = self.backend().load(&Handle::new(FileType::Pack, location.pack), extent).await?;
+        let extent = Extent::Range { offset: entry.offset.into(), length: entry.length as usize };
+        let sealed =
+            self.backend().load(&Handle::new(FileType::Pack, location.pack), extent).await?;
         let mut decoder = self.decoder()?;
         let mut decode = move || {
             let mut plaintext = Vec::new();
@@ -394,10 +391,7 @@ impl Repository {
 }
 
 fn is_gone<T>(loaded: &Result<T>) -> bool {
-    matches!(
-        loaded,
-        Err(Error::Backend(BackendError { kind: BackendErrorKind::NotFound, .. }))
-    )
+    matches!(loaded, Err(Error::Backend(BackendError { kind: BackendErrorKind::NotFound, .. })))
 }
 
 /// Computes on a thread that may block, so that the caller's runtime stays free for I/O.

@@ -42,12 +42,13 @@ impl Tree {
     /// remembers its spelling, and [`encode`](Self::encode) gives it back as long as the node is not
     /// altered.
     pub fn decode(json: &[u8]) -> Result<Self, TreeError> {
-        let Wire(mut nodes) = serde_json::from_slice::<Wire<Node>>(json)?;
+        let json = std::str::from_utf8(json)?;
+        let Wire(mut nodes) = serde_json::from_str::<Wire<Node>>(json)?;
         let is_known = |node: &Node| node.unknown.is_empty();
         if !json::is_plain(json) || !nodes.iter().all(is_known) {
-            let Wire(spellings) = serde_json::from_slice::<Wire<&RawValue>>(json)?;
+            let Wire(spellings) = serde_json::from_str::<Wire<&RawValue>>(json)?;
             for (node, spelling) in nodes.iter_mut().zip(spellings) {
-                if !json::is_plain(spelling.get().as_bytes()) || !is_known(node) {
+                if !json::is_plain(spelling.get()) || !is_known(node) {
                     node.remember_spelling(spelling.get());
                 }
             }
@@ -165,6 +166,9 @@ impl Default for TreeBuilder {
 /// What is wrong with a tree.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
+    /// It is no text.
+    #[error("not a tree: {0}")]
+    Utf8(#[from] std::str::Utf8Error),
     /// It cannot be read.
     #[error("not a tree: {0}")]
     Json(#[from] serde_json::Error),

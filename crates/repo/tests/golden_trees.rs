@@ -1,6 +1,8 @@
 //! Trees and snapshots that restic 0.14, 0.18 and 0.19 wrote are read and written again unchanged.
 //!
-//! `data/trees/golden.zst` holds lines of `kind repository id json`.
+//! `data/trees/golden.zst` holds all trees and snapshots of 14 small repositories that these releases
+//! made of folders with odd names, links, devices and attributes, in three time zones: lines of
+//! `kind repository id json`.
 
 // Tests may stop at the first surprise.
 #![allow(clippy::unwrap_used)]

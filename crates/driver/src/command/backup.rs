@@ -1,17 +1,33 @@
 //! `backup`
 
+use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use clap::Args;
+use restic_repo::Id;
+use restic_repo::archiver;
+use restic_repo::filter::PatternList;
+use restic_repo::lock::LockKind;
+use restic_repo::node::Ignored;
+use restic_repo::repository::Repository;
+use restic_repo::snapshot::{Filter, GroupBy, Snapshot, TagList, parent_of, resolve};
+use restic_repo::time::Timestamp;
 
+use crate::command::version;
+use crate::command_output::CommandOutput;
 use crate::environment::Environment;
+use crate::exclusions::{Devices, Exclusions, Mark, TagFile};
 use crate::exit::{Failure, Result};
 use crate::patterns::ExcludeArgs;
-use crate::report::backup::BackupReport;
-use crate::selection::{GroupBy, tag_list};
-use crate::session::Session;
+use crate::report::backup::{BackupReport, Summary};
+use crate::report::terminal::Verbosity;
+use crate::selection::parse_group_by;
+use crate::session::{Contents, Session};
 use crate::size;
-use crate::targets::{self, TargetArgs};
+use crate::targets::{self, TargetArgs, Targets};
 
 /// Backs up files and folders.
 #[derive(Args, Debug)]
@@ -89,7 +105,7 @@ pub struct Backup {
 
     /// Where to look for the parent: among snapshots of the same host, paths, tags
     #[arg(short, long, value_name = "GROUP", default_value = "host,paths",
-          value_parser = GroupBy::parse, help_heading = "What is read")]
+          value_parser = parse_group_by, help_heading = "What is read")]
     group_by: GroupBy,
 
     /// Read everything again
@@ -113,32 +129,6 @@ pub struct Backup {
     no_scan: bool,
 }
 
-/// A file that marks a folder whose content is to be left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagFile {
-    /// Its name.
-    pub name: String,
-    /// What it must begin with.
-    pub header: Vec<u8>,
-}
-
-impl TagFile {
-    /// The one of the Cache Directory Tagging Standard, <https://bford.info/cachedir/>.
-    pub fn cache() -> Self {
-        let header = b"Signature: 8a477f597d28d172789f06886806bc55".to_vec();
-        Self { name: "CACHEDIR.TAG".to_owned(), header }
-    }
-
-    /// Parses `name` or `name:header`.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (name, header) = text.split_once(':').unwrap_or((text, ""));
-        match name {
-            "" => Err("the name of a file is needed".to_owned()),
-            name => Ok(Self { name: name.to_owned(), header: header.into() }),
-        }
-    }
-}
-
 impl Backup {
     /// Does it.
     pub async fn run(mut self, session: &Session) -> Result {
@@ -147,8 +137,9 @@ impl Backup {
         if self.exclude_caches {
             self.exclude_if_present.push(TagFile::cache());
         }
-        self.exclude.lists(&session.environment)?;
-        self.concurrency(&session.environment)?;
+        let patterns = self.exclude.lists(&session.environment)?;
+        let concurrency = self.concurrency(&session.environment)?;
+        let mut sources = Targets::default();
         if !self.reads_stream() {
             let found = self.targets.collect()?;
             for warning in &found.warnings {
@@ -157,9 +148,145 @@ impl Backup {
             if found.paths.is_empty() {
                 return Err(targets::nothing_exists());
             }
+            sources = found;
         }
-        let _report = BackupReport::new(Arc::clone(&session.terminal));
-        session.open().await
+        let missing = sources.is_missing_any;
+        let exclusions = self.exclusions(session, patterns, &sources.paths)?;
+        let plan = self.plan(session, sources.paths, exclusions, concurrency)?;
+        let repository = session.open().await?;
+        let read = async || session.contents(&repository).await;
+        let work = async |contents| self.back_up(session, &repository, plan, contents).await;
+        let unreadable = match self.dry_run {
+            true => work(read().await?).await?,
+            false => session.locked(&repository, LockKind::Shared, read, work).await?,
+        };
+        if unreadable > 0 || missing { Err(Failure::incomplete()) } else { Ok(()) }
+    }
+
+    /// The filter that all the options for leaving things out amount to.
+    fn exclusions(
+        &self,
+        session: &Session,
+        patterns: Vec<PatternList>,
+        paths: &[PathBuf],
+    ) -> Result<Arc<Exclusions>> {
+        let absolute = |path: &PathBuf| targets::absolute(path);
+        let devices = match self.one_file_system {
+            true => Some(Devices::of(&paths.iter().map(absolute).collect::<Vec<_>>())?),
+            false => None,
+        };
+        let terminal = Arc::clone(&session.terminal);
+        Ok(Arc::new(Exclusions {
+            patterns,
+            larger_than: self.exclude_larger_than,
+            marks: self.exclude_if_present.iter().cloned().map(Mark::from).collect(),
+            devices,
+            warn: Some(Box::new(move |warning| terminal.error(warning))),
+        }))
+    }
+
+    fn plan(
+        &self,
+        session: &Session,
+        paths: Vec<PathBuf>,
+        exclusions: Arc<Exclusions>,
+        concurrency: Option<u32>,
+    ) -> Result<archiver::Backup> {
+        let mut identity = session.identity();
+        let host = self.host.clone().or_else(|| session.environment.text("RESTIC_HOST"));
+        if let Some(host) = host.filter(|host| !host.is_empty()) {
+            identity.hostname = host;
+        }
+        let mut plan = match self.reads_stream() {
+            true => {
+                let content = self.stream()?;
+                archiver::Backup::of_stream((&self.stdin_filename).into(), content, identity)
+            }
+            false => archiver::Backup::of_paths(paths, identity),
+        };
+        if let Some(time) = &self.time {
+            plan.time = Some(Timestamp::parse_local(time).map_err(|error| {
+                Failure::new(format_args!("--time: {error}"))
+            })?);
+        }
+        plan.filter = exclusions;
+        plan.excludes = self.exclude.remembered();
+        plan.tags = self.tags();
+        plan.ignored =
+            Ignored { ctime: self.ignore_ctime || self.ignore_inode, inode: self.ignore_inode };
+        plan.with_atime = self.with_atime;
+        if let Some(files) = concurrency.filter(|&files| files > 0) {
+            plan.read_concurrency = files as usize;
+        }
+        plan.skip_if_unchanged = self.skip_if_unchanged;
+        plan.dry_run = self.dry_run;
+        plan.program_version = version::NAME_AND_VERSION.to_owned();
+        Ok(plan)
+    }
+
+    /// Standard input, or what a command prints.
+    fn stream(&self) -> Result<Box<dyn Read + Send>> {
+        if !self.stdin_from_command {
+            return Ok(Box::new(std::io::stdin()));
+        }
+        let [program, arguments @ ..] = &self.targets.paths[..] else {
+            return Err(Failure::new("--stdin-from-command needs a command to run"));
+        };
+        CommandOutput::start(program, arguments)
+            .map(|output| Box::new(output) as Box<dyn Read + Send>)
+            .map_err(|error| Failure::new(format_args!("cannot run the command: {error}")))
+    }
+
+    /// The snapshot to compare with, if there is one.
+    fn find_parent(
+        &self,
+        plan: &archiver::Backup,
+        snapshots: &[(Id, Snapshot)],
+    ) -> Result<Option<(Id, Snapshot)>> {
+        if self.force || self.reads_stream() {
+            return Ok(None);
+        }
+        if let Some(parent) = &self.parent {
+            return Ok(Some(resolve(snapshots, &Filter::default(), parent)?.clone()));
+        }
+        let time = plan.time.unwrap_or_else(Timestamp::now);
+        let mut new = Snapshot::new(time, Id::default(), plan.source.recorded_paths()?);
+        new.hostname.clone_from(&plan.identity.hostname);
+        new.tags.clone_from(&plan.tags);
+        Ok(parent_of(&new, snapshots, self.group_by).cloned())
+    }
+
+    /// Makes the backup, and gives how many files and folders could not be read.
+    async fn back_up(
+        &self,
+        session: &Session,
+        repository: &Repository,
+        mut plan: archiver::Backup,
+        contents: Contents,
+    ) -> Result<u64> {
+        let terminal = &session.terminal;
+        plan.parent = self.find_parent(&plan, &contents.snapshots)?;
+        match &plan.parent {
+            Some((id, _)) => terminal.note(format!("using parent snapshot {}", id.short())),
+            None if !self.reads_stream() => {
+                terminal.note("no parent snapshot found, will read all files");
+            }
+            None => {}
+        }
+        let report = Arc::new(BackupReport::new(Arc::clone(terminal)));
+        let _pulse = session.pulse(&report, BackupReport::show);
+        let wants_scan = !self.no_scan && terminal.verbosity() != Verbosity::Quiet;
+        let _scan = match &plan.source {
+            archiver::Source::Paths(paths) if wants_scan => {
+                Some(Scan::start(paths.clone(), Arc::clone(&plan.filter), Arc::clone(&report)))
+            }
+            _ => None,
+        };
+        let started = Instant::now();
+        let progress = Arc::clone(&report);
+        let outcome = plan.run(repository, contents.index, progress).await?;
+        report.finish(&Summary::new(&outcome, started.elapsed(), self.dry_run));
+        Ok(outcome.unreadable)
     }
 
     fn reads_stream(&self) -> bool {
@@ -204,8 +331,32 @@ impl Backup {
 
     /// All tags, in the order in which they are given.
     pub fn tags(&self) -> Vec<String> {
-        let tags = self.tag.iter().flat_map(|list| tag_list(list));
-        tags.filter(|tag| !tag.is_empty()).collect()
+        TagList::flatten(&self.tag.iter().map(|list| TagList::parse(list)).collect::<Vec<_>>())
+    }
+}
+
+/// Counts what there is to back up, on a thread of its own, until it is dropped.
+struct Scan(Arc<AtomicBool>);
+
+impl Scan {
+    fn start(
+        paths: Vec<PathBuf>,
+        filter: Arc<dyn archiver::Filter>,
+        report: Arc<BackupReport>,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        tokio::task::spawn_blocking(move || {
+            // What cannot be listed is told by the backup itself.
+            let _ = archiver::scan(&paths, &*filter, &*report, &stopped);
+        });
+        Self(stop)
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -230,15 +381,6 @@ mod tests {
     #[test]
     fn tags_are_taken_together() {
         assert_eq!(backup(&["--tag", "b, a", "--tag", "c,", "/x"]).tags(), ["b", "a", "c"]);
-    }
-
-    #[test]
-    fn tag_files_may_have_a_header() {
-        let tag = TagFile::parse("NOBACKUP:a:b").unwrap();
-        assert_eq!((tag.name.as_str(), &tag.header[..]), ("NOBACKUP", &b"a:b"[..]));
-        assert_eq!(TagFile::parse("NOBACKUP").unwrap().header, b"");
-        assert!(TagFile::parse("").is_err());
-        assert!(TagFile::parse(":a").is_err());
     }
 
     #[test]

@@ -1,10 +1,17 @@
 //! `cat`
 
+use std::path::Path;
+
 use clap::Args;
-use restic_repo::{FileType, Id};
+use restic_repo::lock::LockKind;
+use restic_repo::repository::Repository;
+use restic_repo::snapshot::Filter;
+use restic_repo::walk;
+use restic_repo::{BlobHandle, FileType, Id};
+use serde::Serialize;
 
 use crate::exit::{Failure, Result};
-use crate::session::Session;
+use crate::session::{Contents, Session, find_snapshot};
 
 /// Prints what is stored in the repository, decrypted.
 #[derive(Args, Debug)]
@@ -36,8 +43,14 @@ const TYPES: &str = "config, index, snapshot, key, masterkey, lock, pack, blob a
 impl Cat {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        let _object = self.object()?;
-        session.open().await
+        let object = self.object()?;
+        let repository = session.open().await?;
+        let nothing = async || Ok(());
+        let show = async |()| {
+            let bytes = load(session, &repository, object).await?;
+            session.terminal.lend(|output| output.write_all(&bytes))
+        };
+        session.locked(&repository, LockKind::Shared, nothing, show).await
     }
 
     fn object(&self) -> Result<Object> {
@@ -68,6 +81,54 @@ impl Cat {
             }
         })
     }
+}
+
+/// What is printed of an object: JSON for people to read, packs and blobs as they are.
+async fn load(session: &Session, repository: &Repository, object: Object) -> Result<Vec<u8>> {
+    Ok(match object {
+        Object::Config => pretty(&repository.config())?,
+        Object::MasterKey => reindent(&repository.key().to_json())?,
+        Object::File(FileType::Pack, id) => repository.load_raw(FileType::Pack, id).await?.to_vec(),
+        Object::File(FileType::Key, id) => {
+            reindent(&repository.load_raw(FileType::Key, id).await?)?
+        }
+        Object::File(file_type, id) => reindent(&repository.load_unpacked(file_type, id).await?)?,
+        Object::Snapshot(query) => {
+            let id = repository.find(FileType::Snapshot, &query).await?;
+            reindent(&repository.load_unpacked(FileType::Snapshot, id).await?)?
+        }
+        Object::Blob(id) => {
+            let index = session.contents(repository).await?.index;
+            let handle = [BlobHandle::data(id), BlobHandle::tree(id)];
+            let found = handle.into_iter().find(|handle| index.contains(handle));
+            repository.load_blob(&index, found.unwrap_or(BlobHandle::data(id))).await?
+        }
+        Object::Tree(query) => {
+            let Contents { snapshots, index } = session.contents(repository).await?;
+            let (entry, folder) = find_snapshot(&snapshots, &Filter::default(), &query)?;
+            let folder = Path::new(folder);
+            let node = walk::find_path(repository, &index, entry.1.tree, folder).await?;
+            let id = walk::subtree(&node, folder)?;
+            repository.load_blob(&index, BlobHandle::tree(id)).await?
+        }
+    })
+}
+
+fn pretty<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(Failure::new)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// JSON as it is stored, with line breaks. Numbers and the order of fields stay as they are.
+fn reindent(json: &[u8]) -> Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(json.len() * 2);
+    let mut pretty = serde_json::Serializer::pretty(&mut text);
+    let mut stored = serde_json::Deserializer::from_slice(json);
+    serde_transcode::transcode(&mut stored, &mut pretty)
+        .map_err(|error| Failure::new(format_args!("it is not JSON: {error}")))?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -1,11 +1,21 @@
 //! `check`
 
-use clap::Args;
+use std::sync::Arc;
 
+use clap::Args;
+use restic_repo::Id;
+use restic_repo::checker::{self, InvalidSubset, ReadData, Subset};
+use restic_repo::lock::LockKind;
+use restic_repo::progress::Silent;
+use restic_repo::repository::Repository;
+
+use crate::command::snapshots::choose;
 use crate::exit::{Failure, Result};
+use crate::report::check::Summary;
+use crate::report::counters::Counters;
+use crate::report::terminal::Verbosity;
 use crate::selection::SelectionArgs;
 use crate::session::Session;
-use crate::size;
 
 /// Looks for damage in the repository.
 #[derive(Args, Debug)]
@@ -22,7 +32,7 @@ pub struct Check {
     read_data: bool,
 
     /// Read a part of the data: n/t for the nth of t parts; x% or a size, as in 2G, for a random part
-    #[arg(long, value_name = "SUBSET", value_parser = Subset::parse)]
+    #[arg(long, value_name = "SUBSET", value_parser = subset)]
     read_data_subset: Option<Subset>,
 
     /// Trust local copies of metadata
@@ -34,55 +44,77 @@ pub struct Check {
     check_unused: bool,
 }
 
-/// Which packs to read.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Subset {
-    /// The packs whose first byte, divided by `parts`, leaves `part - 1`.
-    Part {
-        /// From 1 on.
-        part: u16,
-        /// At most 256, since there is one byte to divide.
-        parts: u16,
-    },
-    /// A random choice of about this many in a hundred.
-    Percent(f64),
-    /// A random choice of about this many bytes.
-    Bytes(u64),
-}
-
-impl Subset {
-    /// Parses `3/10`, `2.5%` or `500M`. Nothing is the empty text, as with restic.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let invalid = || {
-            format!("{text:?} is neither a part like 1/10 nor a share like 2.5% nor a size like 2G")
-        };
-        if let Some((part, parts)) = text.split_once('/') {
-            let number = |text: &str| text.parse::<u16>().map_err(|_| invalid());
-            let (part, parts) = (number(part)?, number(parts)?);
-            return match part >= 1 && part <= parts && parts <= 256 {
-                true => Ok(Self::Part { part, parts }),
-                false => Err("in n/t, n is from 1 to t, and t at most 256".to_owned()),
-            };
-        }
-        if let Some(share) = text.strip_suffix('%') {
-            let share: f64 = share.parse().map_err(|_| invalid())?;
-            return match share > 0.0 && share <= 100.0 {
-                true => Ok(Self::Percent(share)),
-                false => Err("a share is above 0% and at most 100%".to_owned()),
-            };
-        }
-        match size::parse(text).map_err(|_| invalid())? {
-            0 => Err("a size above 0 is needed".to_owned()),
-            size => Ok(Self::Bytes(size)),
-        }
-    }
-}
-
 impl Check {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
         self.check_options()?;
-        session.open().await
+        let filter = self.selection.clone().resolve(&session.environment);
+        let read_data = match self.read_data_subset {
+            Some(subset) => ReadData::Subset(subset),
+            None if self.read_data => ReadData::All,
+            None => ReadData::Nothing,
+        };
+        let repository = session.open().await?;
+        let nothing = async || Ok(());
+        let work = async |()| {
+            let is_partial = !self.ids.is_empty() || !filter.is_empty();
+            let snapshots = match is_partial {
+                true => {
+                    let all = repository.readable_snapshots(&Silent).await?;
+                    let chosen = choose(&session.terminal, &all, &filter, &self.ids);
+                    Some(chosen.into_iter().map(|(id, _)| id).collect())
+                }
+                false => None,
+            };
+            let options = checker::Options { read_data, snapshots, find_unused: self.check_unused };
+            self.report(session, &repository, &options).await
+        };
+        session.locked(&repository, LockKind::Exclusive, nothing, work).await
+    }
+
+    async fn report(
+        &self,
+        session: &Session,
+        repository: &Repository,
+        options: &checker::Options,
+    ) -> Result {
+        let terminal = &session.terminal;
+        let counters = Arc::new(Counters::new(Arc::clone(terminal)));
+        let pulse = session.pulse(&counters, Counters::show);
+        terminal.note("check indexes, packs, snapshots, trees and blobs");
+        let progress = Arc::clone(&counters);
+        let found = checker::check(repository, options, progress).await?;
+        drop(pulse);
+        terminal.clear_status();
+        for hint in &found.hints {
+            terminal.say(Verbosity::Verbose, hint.to_string());
+        }
+        for blob in &found.unused {
+            terminal.print(format!("unused {blob}"));
+        }
+        if terminal.is_json() {
+            terminal.print_json(&Summary {
+                num_errors: found.errors,
+                broken_packs: found.broken_packs.iter().copied().collect(),
+                suggest_repair_index: found.suggest_repair_index,
+                suggest_prune: found.suggest_prune,
+                ..Summary::default()
+            });
+        }
+        if found.is_sound() {
+            terminal.note("no errors were found");
+            return Ok(());
+        }
+        let mut advice = String::new();
+        if !found.broken_packs.is_empty() {
+            let packs: Vec<String> = found.broken_packs.iter().map(Id::to_string).collect();
+            advice.push_str(&format!("; damaged or missing packs: {}", packs.join(" ")));
+        }
+        if found.suggest_repair_index {
+            advice.push_str("; `restic repair index` rebuilds the index from the packs");
+        }
+        let errors = found.errors;
+        Err(Failure::new(format_args!("repository contains errors: {errors} found{advice}")))
     }
 
     fn check_options(&self) -> Result {
@@ -93,26 +125,6 @@ impl Check {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subset_is_a_part_a_share_or_a_size() {
-        assert_eq!(Subset::parse("1/2"), Ok(Subset::Part { part: 1, parts: 2 }));
-        assert_eq!(Subset::parse("256/256"), Ok(Subset::Part { part: 256, parts: 256 }));
-        assert_eq!(Subset::parse("2.5%"), Ok(Subset::Percent(2.5)));
-        assert_eq!(Subset::parse("100%"), Ok(Subset::Percent(100.0)));
-        assert_eq!(Subset::parse("500M"), Ok(Subset::Bytes(500 << 20)));
-    }
-
-    #[test]
-    fn what_is_no_subset_is_refused() {
-        for text in [
-            "", "0/2", "3/2", "1/257", "1/2/3", "a/b", "0%", "101%", "NaN%", "x%", "0", "1.5G",
-            "-1",
-        ] {
-            assert!(Subset::parse(text).is_err(), "{text}");
-        }
-    }
+fn subset(text: &str) -> Result<Subset, String> {
+    text.parse().map_err(|error: InvalidSubset| error.to_string())
 }

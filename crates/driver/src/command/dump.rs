@@ -1,12 +1,22 @@
 //! `dump`
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use restic_repo::index::Index;
+use restic_repo::lock::LockKind;
+use restic_repo::node::{Node, NodeType};
+use restic_repo::repository::Repository;
+use restic_repo::{Error, dump, walk};
 
 use crate::exit::{Failure, Result};
+use crate::report::counters::Counters;
 use crate::selection::SelectionArgs;
-use crate::session::Session;
+use crate::session::{Contents, Session, find_snapshot};
 
 /// Writes a file, or a folder as an archive, to standard output.
 #[derive(Args, Debug)]
@@ -43,9 +53,58 @@ pub enum Archive {
 impl Dump {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        let (Some(_snapshot), Some(_path)) = (&self.snapshot, &self.file) else {
+        let (Some(query), Some(path)) = (&self.snapshot, &self.file) else {
             return Err(Failure::new("a snapshot and a path in it are needed"));
         };
-        session.open().await
+        if self.archive == Archive::Zip {
+            return Err(Failure::new("zip archives are not made by this program; take tar"));
+        }
+        let filter = self.selection.clone().resolve(&session.environment);
+        let repository = session.open().await?;
+        let read = async || session.contents(&repository).await;
+        let dump = async |Contents { snapshots, index }| {
+            let (entry, folder) = find_snapshot(&snapshots, &filter, query)?;
+            let path = Path::new("/").join(folder).join(path.trim_start_matches('/'));
+            let node = walk::find_path(&repository, &index, entry.1.tree, &path).await?;
+            self.write(session, &repository, Arc::new(index), &path, &node).await
+        };
+        session.locked(&repository, LockKind::Shared, read, dump).await
+    }
+
+    async fn write(
+        &self,
+        session: &Session,
+        repository: &Repository,
+        index: Arc<Index>,
+        path: &Path,
+        node: &Node,
+    ) -> Result {
+        let out = self.output()?;
+        let written = if node.node_type == NodeType::Dir {
+            let tree = walk::subtree(node, path)?;
+            let counters = Counters::new(Arc::clone(&session.terminal));
+            dump::dump_tar(repository, index, tree, path, out, &counters)
+                .await
+                .map(|tarred| tarred.errors)
+        } else {
+            dump::dump_file(repository, index, path, node, out).await.map(|_| 0)
+        };
+        match written {
+            Ok(0) => Ok(()),
+            Ok(errors) => Err(Failure::new(format_args!(
+                "{errors} files or folders could not be read and are not in the archive"
+            ))),
+            Err(Error::Io { operation: "write", source, .. }) => Err(Failure::output(&source)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Standard output as a bare file, or the target.
+    fn output(&self) -> Result<File> {
+        let opened = match &self.target {
+            None => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+            Some(target) => File::create(target),
+        };
+        opened.map_err(|error| Failure::new(format_args!("cannot open the output: {error}")))
     }
 }

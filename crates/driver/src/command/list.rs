@@ -1,6 +1,9 @@
 //! `list`
 
 use clap::{Args, ValueEnum};
+use restic_repo::lock::LockKind;
+use restic_repo::repository::Repository;
+use restic_repo::{BlobHandle, FileType};
 
 use crate::exit::Result;
 use crate::session::Session;
@@ -33,6 +36,36 @@ pub enum Kind {
 impl List {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        session.open().await
+        let repository = session.open().await?;
+        let nothing = async || Ok(());
+        let list = async |()| self.list(session, &repository).await;
+        match self.kind {
+            // Somebody who looks for locks is not to be kept out by one.
+            Kind::Locks => list(()).await,
+            _ => session.locked(&repository, LockKind::Shared, nothing, list).await,
+        }
+    }
+
+    async fn list(&self, session: &Session, repository: &Repository) -> Result {
+        let terminal = &session.terminal;
+        let file_type = match self.kind {
+            Kind::Packs => FileType::Pack,
+            Kind::Index => FileType::Index,
+            Kind::Snapshots => FileType::Snapshot,
+            Kind::Keys => FileType::Key,
+            Kind::Locks => FileType::Lock,
+            Kind::Blobs => {
+                let index = session.contents(repository).await?.index;
+                for location in index.loaded() {
+                    let BlobHandle { blob_type, id } = location.entry.handle;
+                    terminal.print_one_of_many(format!("{blob_type} {id}"));
+                }
+                return Ok(());
+            }
+        };
+        for file in repository.list(file_type).await? {
+            terminal.print_one_of_many(file.id.to_string());
+        }
+        Ok(())
     }
 }

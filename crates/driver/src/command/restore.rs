@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use restic_repo::filter::Filter;
+use restic_repo::lock::LockKind;
+use restic_repo::restorer::{self, Ownership};
+use restic_repo::walk;
 
 use crate::exit::{Failure, Result};
 use crate::patterns::{self, ExcludeArgs, IncludeArgs};
 use crate::report::restore::RestoreReport;
+use crate::report::snapshots::describe;
 use crate::selection::SelectionArgs;
-use crate::session::Session;
+use crate::session::{Contents, Session, find_snapshot};
 
 /// Brings back the files of a snapshot.
 #[derive(Args, Debug)]
@@ -78,13 +82,57 @@ pub enum Overwrite {
     Never,
 }
 
+impl From<Overwrite> for restorer::Overwrite {
+    fn from(when: Overwrite) -> Self {
+        match when {
+            Overwrite::Always => Self::Always,
+            Overwrite::IfChanged => Self::IfChanged,
+            Overwrite::IfNewer => Self::IfNewer,
+            Overwrite::Never => Self::Never,
+        }
+    }
+}
+
 impl Restore {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
         let filter = patterns::filter(&self.exclude, &self.include, &session.environment)?;
-        self.check(&filter)?;
-        let _report = RestoreReport::new(Arc::clone(&session.terminal));
-        session.open().await
+        let (query, target) = self.check(&filter)?;
+        let snapshots = self.selection.clone().resolve(&session.environment);
+        let plan = restorer::Restore {
+            filter: Arc::new(filter),
+            overwrite: self.overwrite.into(),
+            delete: self.delete,
+            sparse: self.sparse,
+            verify: self.verify,
+            dry_run: self.dry_run,
+            ownership: match self.ownership_by_name {
+                true => Ownership::ByName,
+                false => Ownership::ByNumber,
+            },
+            ..restorer::Restore::new(target.to_owned())
+        };
+        let repository = session.open().await?;
+        let read = async || session.contents(&repository).await;
+        let restore = async |Contents { snapshots: all, index }| {
+            let (entry, folder) = find_snapshot(&all, &snapshots, query)?;
+            let path = Path::new("/").join(folder);
+            let node = walk::find_path(&repository, &index, entry.1.tree, &path).await?;
+            let tree = walk::subtree(&node, &path)?;
+            let terminal = &session.terminal;
+            terminal.note(format!("restoring {} to {}", describe(entry), target.display()));
+            let report = Arc::new(RestoreReport::new(Arc::clone(terminal)));
+            let pulse = session.pulse(&report, RestoreReport::show);
+            let progress = Arc::clone(&report);
+            let outcome = plan.run(&repository, Arc::new(index), tree, progress).await?;
+            drop(pulse);
+            report.finish();
+            match outcome.errors {
+                0 => Ok(()),
+                errors => Err(Failure::new(format_args!("There were {errors} errors"))),
+            }
+        };
+        session.locked(&repository, LockKind::Shared, read, restore).await
     }
 
     /// Refuses what cannot be meant; else gives the snapshot and the target.

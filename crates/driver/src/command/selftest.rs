@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::exit::Result;
+use crate::selftest::Trial;
 use crate::session::Session;
 
 /// Finds out whether this machine and its storage can be relied upon.
 #[derive(Args, Debug)]
 pub struct Selftest {
-    /// Disk images to back up and bring back as part of the test
+    /// Disk images to back up and bring back; without any, one is made
     #[arg(value_name = "DISK")]
     disks: Vec<PathBuf>,
 }
@@ -18,6 +19,6 @@ pub struct Selftest {
 impl Selftest {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        session.open().await
+        Trial::prepare(session, self.disks).await?.run().await
     }
 }

@@ -1,10 +1,17 @@
 //! `stats`
 
-use clap::{Args, ValueEnum};
+use std::sync::Arc;
 
+use clap::{Args, ValueEnum};
+use restic_repo::lock::LockKind;
+use restic_repo::stats;
+
+use crate::command::snapshots::choose;
 use crate::exit::Result;
+use crate::report::counters::Counters;
+use crate::report::stats::lines;
 use crate::selection::SelectionArgs;
-use crate::session::Session;
+use crate::session::{Contents, Session};
 
 /// Counts what is in the repository.
 #[derive(Args, Debug)]
@@ -34,10 +41,38 @@ pub enum Mode {
     RawData,
 }
 
+impl From<Mode> for stats::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::RestoreSize => Self::RestoreSize,
+            Mode::FilesByContents => Self::FilesByContents,
+            Mode::BlobsPerFile => Self::BlobsPerFile,
+            Mode::RawData => Self::RawData,
+        }
+    }
+}
+
 impl Stats {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        let _selection = self.selection.resolve(&session.environment);
-        session.open().await
+        let filter = self.selection.clone().resolve(&session.environment);
+        let mode = stats::Mode::from(self.mode);
+        let repository = session.open().await?;
+        let read = async || session.contents(&repository).await;
+        let count = async |Contents { snapshots, index }| {
+            let terminal = &session.terminal;
+            let chosen = choose(terminal, &snapshots, &filter, &self.ids);
+            let trees: Vec<_> = chosen.iter().map(|(_, snapshot)| snapshot.tree).collect();
+            let counters = Counters::new(Arc::clone(terminal));
+            let found =
+                stats::stats(&repository, &Arc::new(index), &trees, mode, &counters).await?;
+            terminal.clear_status();
+            match terminal.is_json() {
+                true => terminal.print_json(&found),
+                false => terminal.print(lines(&found, mode.as_str())),
+            }
+            Ok(())
+        };
+        session.locked(&repository, LockKind::Shared, read, count).await
     }
 }

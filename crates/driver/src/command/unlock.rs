@@ -1,6 +1,7 @@
 //! `unlock`
 
 use clap::Args;
+use restic_repo::lock;
 
 use crate::exit::Result;
 use crate::session::Session;
@@ -16,6 +17,14 @@ pub struct Unlock {
 impl Unlock {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        session.open().await
+        let repository = session.open().await?;
+        let removed = match self.remove_all {
+            true => lock::remove_all(&repository).await?,
+            false => lock::remove_stale(&repository, &session.identity().hostname).await?,
+        };
+        if removed > 0 {
+            session.terminal.note(format!("successfully removed {removed} locks"));
+        }
+        Ok(())
     }
 }

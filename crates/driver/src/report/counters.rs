@@ -110,6 +110,7 @@ pub fn describe(warning: &Warning<'_>) -> String {
             format!("ignoring error for {}: {error}", path.display())
         }
         Warning::Damaged { handle, error } => format!("Ignoring {:?}: {error}", handle.id.to_hex()),
+        Warning::Problem(problem) => format!("error: {problem}"),
         Warning::PackUnusable { expected, found: None } => {
             format!("pack {} is missing; what it held is stored anew", expected.id.short())
         }

@@ -2,52 +2,24 @@
 
 use std::cmp::Ordering;
 
+use std::os::unix::ffi::OsStrExt;
+
+use restic_repo::Id;
+use restic_repo::node::{Mode, Node, NodeType};
+use restic_repo::snapshot::Snapshot;
+use restic_repo::time::{Timestamp, Zone};
 use serde::Serialize;
 
-use crate::report::{mode, number};
+use crate::report::number;
+use crate::report::snapshots::WithId;
 
-/// What a listing shows of a file, folder or link.
-#[derive(Clone, Debug, Default)]
+/// A file, folder or link in a snapshot.
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// The path in the snapshot, from `/` on.
     pub path: Vec<u8>,
-    /// The last name of it.
-    pub name: Vec<u8>,
-    /// restic's word for the type: `file`, `dir`, `symlink`, …
-    pub node_type: &'static str,
-    /// The mode in Go's spelling.
-    pub mode: u32,
-    /// The owner.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-    /// The size in bytes; 0 for what is no file.
-    pub size: u64,
-    /// When the content was last changed.
-    pub mtime: Time,
-    /// When it was last read.
-    pub atime: Time,
-    /// When anything about it was last changed.
-    pub ctime: Time,
-    /// The inode; 0 if unknown.
-    pub inode: u64,
-    /// The device it was on.
-    pub device_id: u64,
-    /// How many names it has.
-    pub links: u64,
-    /// Where a symbolic link leads.
-    pub link_target: Vec<u8>,
-}
-
-/// A point in time, in the forms that listings need.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Time {
-    /// Nanoseconds since 1970.
-    pub unix_nanoseconds: i128,
-    /// RFC 3339, as stored.
-    pub stored: String,
-    /// Local time for people: `2026-11-22 20:21:31`.
-    pub local: String,
+    /// What is known of it.
+    pub node: Node,
 }
 
 /// How much a line for people shows.
@@ -59,77 +31,78 @@ pub struct Detail {
     pub human_readable: bool,
 }
 
-/// The line for people.
-pub fn line(entry: &Entry, detail: Detail) -> Vec<u8> {
+/// The line for people, with times on the clocks of `zone`.
+pub fn line(entry: &Entry, detail: Detail, zone: &Zone) -> Vec<u8> {
     if !detail.long {
         return entry.path.clone();
     }
+    let Node { uid, gid, size, .. } = entry.node;
     let size = match detail.human_readable {
-        true => number::bytes(entry.size),
-        false => format!("{:6}", entry.size),
+        true => number::bytes(size),
+        false => format!("{size:6}"),
     };
-    let mode = mode::format(entry.mode | type_bits(entry.node_type));
-    let Entry { uid, gid, mtime, .. } = entry;
-    let mut line = format!("{mode} {uid:5} {gid:5} {size} {} ", mtime.local).into_bytes();
+    let mode = entry.node.mode | type_bits(&entry.node.node_type);
+    let time = entry.node.mtime.in_zone(zone).date_time();
+    let mut line = format!("{mode} {uid:5} {gid:5} {size} {time} ").into_bytes();
     line.extend_from_slice(&entry.path);
-    if entry.node_type == "symlink" {
+    if entry.node.node_type == NodeType::Symlink {
         line.extend_from_slice(b" -> ");
-        line.extend_from_slice(&entry.link_target);
+        line.extend_from_slice(entry.node.link_target.as_bytes());
     }
     line
 }
 
-/// Go's mode bits for a type, which a mode has already unless another program left them out.
-fn type_bits(node_type: &str) -> u32 {
+/// The mode bits of a type, which a mode has already unless another program left them out.
+fn type_bits(node_type: &NodeType) -> Mode {
     match node_type {
-        "dir" => 1 << 31,
-        "symlink" => 1 << 27,
-        "dev" => 1 << 26,
-        "chardev" => 1 << 26 | 1 << 21,
-        "fifo" => 1 << 25,
-        "socket" => 1 << 24,
-        _ => 0,
+        NodeType::Dir => Mode::DIR,
+        NodeType::Symlink => Mode::SYMLINK,
+        NodeType::Dev => Mode::DEVICE,
+        NodeType::CharDev => Mode::DEVICE | Mode::CHAR_DEVICE,
+        NodeType::Fifo => Mode::FIFO,
+        NodeType::Socket => Mode::SOCKET,
+        _ => Mode::from_bits(0),
     }
 }
 
 /// An entry as `ls --json` shows it.
 #[derive(Debug, Serialize)]
-pub struct Node<'a> {
+pub struct JsonNode<'a> {
     name: String,
     #[serde(rename = "type")]
-    node_type: &'static str,
+    node_type: &'a str,
     path: String,
     uid: u32,
     gid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     #[serde(skip_serializing_if = "is_zero_mode")]
-    mode: u32,
+    mode: Mode,
     permissions: String,
-    mtime: &'a str,
-    atime: &'a str,
-    ctime: &'a str,
+    mtime: Timestamp,
+    atime: Timestamp,
+    ctime: Timestamp,
     #[serde(skip_serializing_if = "is_zero")]
     inode: u64,
     message_type: &'static str,
     struct_type: &'static str,
 }
 
-impl<'a> From<&'a Entry> for Node<'a> {
-    fn from(entry: &'a Entry) -> Self {
+impl<'a> From<&'a Entry> for JsonNode<'a> {
+    fn from(Entry { path, node }: &'a Entry) -> Self {
         Self {
-            name: lossy(&entry.name),
-            node_type: entry.node_type,
-            path: lossy(&entry.path),
-            uid: entry.uid,
-            gid: entry.gid,
-            size: (entry.node_type == "file").then_some(entry.size),
-            mode: entry.mode,
-            permissions: mode::format(entry.mode),
-            mtime: &entry.mtime.stored,
-            atime: &entry.atime.stored,
-            ctime: &entry.ctime.stored,
-            inode: entry.inode,
+            name: lossy(node.name.as_bytes()),
+            node_type: node.node_type.as_str(),
+            path: lossy(path),
+            uid: node.uid,
+            gid: node.gid,
+            size: (node.node_type == NodeType::File).then_some(node.size),
+            mode: node.mode,
+            permissions: node.mode.to_string(),
+            mtime: node.mtime,
+            atime: node.atime,
+            ctime: node.ctime,
+            inode: node.inode,
             message_type: "node",
             struct_type: "node",
         }
@@ -138,18 +111,16 @@ impl<'a> From<&'a Entry> for Node<'a> {
 
 /// The snapshot as the first line of `ls --json`.
 #[derive(Debug, Serialize)]
-pub struct Header<S> {
-    /// The snapshot and its id.
+pub struct JsonHeader<'a> {
     #[serde(flatten)]
-    pub snapshot: crate::report::snapshots::WithId<S>,
+    snapshot: WithId<'a>,
     message_type: &'static str,
     struct_type: &'static str,
 }
 
-impl<S> Header<S> {
-    /// The line for this snapshot.
-    pub fn new(snapshot: crate::report::snapshots::WithId<S>) -> Self {
-        Self { snapshot, message_type: "snapshot", struct_type: "snapshot" }
+impl<'a> From<&'a (Id, Snapshot)> for JsonHeader<'a> {
+    fn from(entry: &'a (Id, Snapshot)) -> Self {
+        Self { snapshot: entry.into(), message_type: "snapshot", struct_type: "snapshot" }
     }
 }
 
@@ -196,10 +167,10 @@ impl SortBy {
         entries.sort_by(|a, b| {
             let first = match self {
                 Self::Name => return Ordering::Equal,
-                Self::Size => a.size.cmp(&b.size),
-                Self::Mtime => a.mtime.unix_nanoseconds.cmp(&b.mtime.unix_nanoseconds),
-                Self::Atime => a.atime.unix_nanoseconds.cmp(&b.atime.unix_nanoseconds),
-                Self::Ctime => a.ctime.unix_nanoseconds.cmp(&b.ctime.unix_nanoseconds),
+                Self::Size => a.node.size.cmp(&b.node.size),
+                Self::Mtime => a.node.mtime.cmp(&b.node.mtime),
+                Self::Atime => a.node.atime.cmp(&b.node.atime),
+                Self::Ctime => a.node.ctime.cmp(&b.node.ctime),
                 Self::Extension => extension(&a.path).cmp(extension(&b.path)),
             };
             first.then_with(|| a.path.cmp(&b.path))
@@ -226,8 +197,8 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-fn is_zero_mode(mode: &u32) -> bool {
-    *mode == 0
+fn is_zero_mode(mode: &Mode) -> bool {
+    mode.bits() == 0
 }
 
 #[cfg(test)]
@@ -235,62 +206,50 @@ mod tests {
     use super::*;
     use crate::report::json;
 
-    fn entry(path: &str, node_type: &'static str, mode: u32, size: u64) -> Entry {
-        let name = path.rsplit('/').next().unwrap();
-        let time = Time {
-            unix_nanoseconds: 0,
-            stored: "2026-11-22T19:18:22.388334897+01:00".into(),
-            local: "2026-11-22 20:21:29".into(),
-        };
-        Entry {
-            path: path.into(),
-            name: name.into(),
-            node_type,
-            mode,
-            size,
-            inode: 10_117_971,
-            mtime: time.clone(),
-            atime: time.clone(),
-            ctime: time,
-            ..Entry::default()
-        }
+    fn entry(path: &str, node_type: NodeType, mode: u32, size: u64) -> Entry {
+        let time: Timestamp =
+            serde_json::from_str("\"2026-11-22T19:18:22.388334897+01:00\"").unwrap();
+        let mut node = Node::new(path.rsplit('/').next().unwrap(), node_type);
+        (node.mode, node.size, node.inode) = (Mode::from_bits(mode), size, 10_117_971);
+        (node.mtime, node.atime, node.ctime) = (time, time, time);
+        Entry { path: path.into(), node }
     }
 
     #[test]
     fn long_lines_are_restics() {
         let long = |entry: &Entry| {
             let detail = Detail { long: true, human_readable: false };
-            String::from_utf8(line(entry, detail)).unwrap()
+            String::from_utf8(line(entry, detail, &Zone::UTC)).unwrap()
         };
         assert_eq!(
-            long(&entry("/src", "dir", 1 << 31 | 0o755, 0)),
-            "drwxr-xr-x     0     0      0 2026-11-22 20:21:29 /src"
+            long(&entry("/src", NodeType::Dir, 1 << 31 | 0o755, 0)),
+            "drwxr-xr-x     0     0      0 2026-11-22 18:18:22 /src"
         );
         assert_eq!(
-            long(&entry("/src/a", "file", 1 << 23 | 0o755, 3)),
-            "urwxr-xr-x     0     0      3 2026-11-22 20:21:29 /src/a"
+            long(&entry("/src/a", NodeType::File, 1 << 23 | 0o755, 3)),
+            "urwxr-xr-x     0     0      3 2026-11-22 18:18:22 /src/a"
         );
-        let mut link = entry("/src/l", "symlink", 0o777, 0);
-        link.link_target = b"a".to_vec();
-        assert_eq!(long(&link), "Lrwxrwxrwx     0     0      0 2026-11-22 20:21:29 /src/l -> a");
+        let mut link = entry("/src/l", NodeType::Symlink, 0o777, 0);
+        link.node.link_target = "a".into();
+        assert_eq!(long(&link), "Lrwxrwxrwx     0     0      0 2026-11-22 18:18:22 /src/l -> a");
     }
 
     #[test]
     fn sizes_can_be_readable_and_lines_short() {
-        let file = entry("/src/b", "file", 0o644, 3893);
+        let file = entry("/src/b", NodeType::File, 0o644, 3893);
         let detail = Detail { long: true, human_readable: true };
         assert_eq!(
-            line(&file, detail),
-            b"-rw-r--r--     0     0 3.802 KiB 2026-11-22 20:21:29 /src/b"
+            line(&file, detail, &Zone::UTC),
+            b"-rw-r--r--     0     0 3.802 KiB 2026-11-22 18:18:22 /src/b"
         );
-        assert_eq!(line(&file, Detail::default()), b"/src/b");
+        assert_eq!(line(&file, Detail::default(), &Zone::UTC), b"/src/b");
     }
 
     #[test]
     fn json_has_a_size_for_files_only() {
-        let text = |entry: &Entry| String::from_utf8(json::line(&Node::from(entry))).unwrap();
+        let text = |entry: &Entry| String::from_utf8(json::line(&JsonNode::from(entry))).unwrap();
         assert_eq!(
-            text(&entry("/srv/js/src/a", "file", 420, 4)),
+            text(&entry("/srv/js/src/a", NodeType::File, 420, 4)),
             "{\"name\":\"a\",\"type\":\"file\",\"path\":\"/srv/js/src/a\",\"uid\":0,\"gid\":0,\
              \"size\":4,\"mode\":420,\"permissions\":\"-rw-r--r--\",\
              \"mtime\":\"2026-11-22T19:18:22.388334897+01:00\",\
@@ -298,17 +257,18 @@ mod tests {
              \"ctime\":\"2026-11-22T19:18:22.388334897+01:00\",\"inode\":10117971,\
              \"message_type\":\"node\",\"struct_type\":\"node\"}\n"
         );
-        assert!(!text(&entry("/srv", "dir", 2_147_484_141, 0)).contains("size"));
-        assert!(text(&entry("/srv/e", "file", 0, 0)).contains("\"size\":0,\"permissions\""));
+        assert!(!text(&entry("/srv", NodeType::Dir, 2_147_484_141, 0)).contains("size"));
+        let empty = text(&entry("/srv/e", NodeType::File, 0, 0));
+        assert!(empty.contains("\"size\":0,\"permissions\""), "{empty}");
     }
 
     #[test]
     fn listings_can_be_sorted() {
         let sorted = |by: SortBy| {
             let mut entries = vec![
-                entry("/b.txt", "file", 0, 1),
-                entry("/a.zip", "file", 0, 1),
-                entry("/c", "file", 0, 0),
+                entry("/b.txt", NodeType::File, 0, 1),
+                entry("/a.zip", NodeType::File, 0, 1),
+                entry("/c", NodeType::File, 0, 0),
             ];
             by.sort(&mut entries);
             entries

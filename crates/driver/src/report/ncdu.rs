@@ -3,6 +3,7 @@
 //! The format is JSON: a list for each folder, whose first element is the folder itself. See
 //! <https://dev.yorhel.nl/ncdu/jsonfmt>.
 
+use restic_repo::node::{Mode, Node, NodeType};
 use serde::Serialize;
 
 use crate::report::json;
@@ -25,11 +26,11 @@ impl Export {
     /// A file, or a folder that is entered by this.
     pub fn entry(&mut self, entry: &Entry) -> Vec<u8> {
         let mut piece = format!(",\n{}", self.indentation()).into_bytes();
-        if entry.node_type == "dir" {
+        if entry.node.node_type == NodeType::Dir {
             self.depth += 1;
             piece.extend_from_slice(format!("[\n{}", self.indentation()).as_bytes());
         }
-        let object = json::line(&Object::from(entry));
+        let object = json::line(&Object::from(&entry.node));
         piece.extend_from_slice(object.strip_suffix(b"\n").unwrap_or(&object));
         piece
     }
@@ -68,23 +69,23 @@ struct Object {
 /// What ncdu takes for the size of a block.
 const BLOCK: u64 = 512;
 
-impl From<&Entry> for Object {
-    fn from(entry: &Entry) -> Self {
-        let special = [(23, 0o4000), (22, 0o2000), (20, 0o1000)];
-        let special = special.iter().filter(|(bit, _)| entry.mode & (1 << bit) != 0);
+impl From<&Node> for Object {
+    fn from(node: &Node) -> Self {
+        let special = [(Mode::SETUID, 0o4000), (Mode::SETGID, 0o2000), (Mode::STICKY, 0o1000)];
+        let special = special.iter().filter(|(bit, _)| node.mode.contains(*bit));
         Self {
-            name: lossy(&entry.name),
-            asize: entry.size,
-            dsize: entry.size.checked_next_multiple_of(BLOCK).unwrap_or(entry.size),
-            dev: entry.device_id,
-            ino: entry.inode,
-            nlink: entry.links,
-            notreg: !matches!(entry.node_type, "file" | "dir"),
-            uid: entry.uid,
-            gid: entry.gid,
-            mode: special.fold(entry.mode & 0o777, |mode, (_, bit)| mode | bit),
+            name: lossy(node.name.as_bytes()),
+            asize: node.size,
+            dsize: node.size.checked_next_multiple_of(BLOCK).unwrap_or(node.size),
+            dev: node.device_id,
+            ino: node.inode,
+            nlink: node.links,
+            notreg: !matches!(node.node_type, NodeType::File | NodeType::Dir),
+            uid: node.uid,
+            gid: node.gid,
+            mode: special.fold(node.mode.bits() & 0o777, |mode, (_, bit)| mode | bit),
             // ncdu knows no times before 1970.
-            mtime: i64::try_from(entry.mtime.unix_nanoseconds / 1_000_000_000).unwrap_or(0).max(0),
+            mtime: node.mtime.unix_seconds().max(0),
         }
     }
 }
@@ -92,27 +93,23 @@ impl From<&Entry> for Object {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::listing::Time;
+    use restic_repo::time::Timestamp;
 
     #[test]
     fn the_export_is_restics() {
-        let entry = |name: &str, node_type, mode, size, inode| Entry {
-            name: name.into(),
-            node_type,
-            mode,
-            size,
-            inode,
-            device_id: 65024,
-            links: u64::from(node_type == "file"),
-            mtime: Time { unix_nanoseconds: 1_795_378_889_000_000_001, ..Time::default() },
-            ..Entry::default()
+        let entry = |name: &str, node_type: NodeType, mode, size, inode| {
+            let mut node = Node::new(name, node_type);
+            node.links = u64::from(node.node_type == NodeType::File);
+            (node.mode, node.size, node.inode) = (Mode::from_bits(mode), size, inode);
+            (node.device_id, node.mtime) = (65024, Timestamp::from_unix(1_795_378_889, 1));
+            Entry { path: Vec::new(), node }
         };
         let mut export = Export::default();
         let pieces = [
             export.begin(b"{\"time\":\"x\"}\n"),
-            export.entry(&entry("src", "dir", 1 << 31 | 0o755, 0, 10)),
-            export.entry(&entry("a", "file", 1 << 23 | 0o755, 3, 11)),
-            export.entry(&entry("p", "fifo", 1 << 25 | 0o644, 0, 12)),
+            export.entry(&entry("src", NodeType::Dir, 1 << 31 | 0o755, 0, 10)),
+            export.entry(&entry("a", NodeType::File, 1 << 23 | 0o755, 3, 11)),
+            export.entry(&entry("p", NodeType::Fifo, 1 << 25 | 0o644, 0, 12)),
             export.leave(),
             export.end().to_vec(),
         ];

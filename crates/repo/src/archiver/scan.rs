@@ -18,12 +18,11 @@ pub fn scan(
     progress: &dyn Progress,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let mut scan = Scan { filter, progress, stop, files: 0, bytes: 0 };
+    let scan = Scan { filter, progress, stop };
     scan.targets(&Targets::new(paths)?);
     if !stop.load(Ordering::Relaxed) {
-        scan.tell();
-        progress.end(Phase::Scan);
         progress.end(Phase::ScanBytes);
+        progress.end(Phase::Scan);
     }
     Ok(())
 }
@@ -32,12 +31,10 @@ struct Scan<'a> {
     filter: &'a dyn Filter,
     progress: &'a dyn Progress,
     stop: &'a AtomicBool,
-    files: u64,
-    bytes: u64,
 }
 
 impl Scan<'_> {
-    fn targets(&mut self, targets: &Targets) {
+    fn targets(&self, targets: &Targets) {
         for target in targets.entries.values() {
             match target {
                 Target::Whole(path) => self.count(path.clone()),
@@ -46,7 +43,7 @@ impl Scan<'_> {
         }
     }
 
-    fn count(&mut self, path: PathBuf) {
+    fn count(&self, path: PathBuf) {
         let mut found = vec![path];
         while let Some(path) = found.pop() {
             if self.stop.load(Ordering::Relaxed) {
@@ -58,17 +55,11 @@ impl Scan<'_> {
             let Ok(metadata) = path.symlink_metadata() else { continue };
             if metadata.is_dir() {
                 found.extend(entries(&path));
-                self.tell();
             } else if metadata.is_file() {
-                self.files += 1;
-                self.bytes += metadata.len();
+                self.progress.advance(Phase::Scan, 1);
+                self.progress.advance(Phase::ScanBytes, metadata.len());
             }
         }
-    }
-
-    fn tell(&self) {
-        self.progress.begin(Phase::Scan, Some(self.files));
-        self.progress.begin(Phase::ScanBytes, Some(self.bytes));
     }
 }
 

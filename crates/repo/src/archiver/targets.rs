@@ -224,6 +224,9 @@ mod tests {
         let shown = show(&expected);
         assert!(shown.contains(&format!("two={}/two", path.display())), "{shown}");
         assert!(shown.contains(&format!("file={}/one/file", path.display())), "{shown}");
-        assert_eq!(arrange(&[&format!("{}/.", path.join("one").display())]).matches("one=").count(), 1);
+        assert_eq!(
+            arrange(&[&format!("{}/.", path.join("one").display())]).matches("one=").count(),
+            1
+        );
     }
 }

@@ -104,7 +104,10 @@ impl Walk {
                     if !surroundings.filter.by_name(&path) {
                         continue;
                     }
-                    let is_target = matches!(self.stack.last(), Some(Frame { entries: Entries::Targets(_), .. }));
+                    let is_target = matches!(
+                        self.stack.last(),
+                        Some(Frame { entries: Entries::Targets(_), .. })
+                    );
                     if let Some(leaf) = self.look_at(surroundings, folder, path, name, is_target)? {
                         return Ok(Some(Step::Leaf(leaf)));
                     }

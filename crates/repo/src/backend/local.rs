@@ -1,13 +1,12 @@
 //! A repository in a folder of this machine, laid out as restic lays it out.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,7 +36,10 @@ pub struct Local {
 impl Local {
     /// The repository in this folder, whether there is one yet or not.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { folder: Arc::new(Folder { path: path.into() }), connections: 2 }
+        Self {
+            folder: Arc::new(Folder { path: path.into(), making: RwLock::default() }),
+            connections: 2,
+        }
     }
 
     /// The same, with so many transfers at once; restic's default is 2.
@@ -186,6 +188,8 @@ impl From<Errno> for Failure {
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
+    /// Held while folders are made, so that nobody finds one whose own name is not durable yet.
+    making: RwLock<()>,
 }
 
 impl Folder {
@@ -194,6 +198,7 @@ impl Folder {
     }
 
     fn create(&self) -> io::Result<()> {
+        let _alone = self.making.write().unwrap_or_else(PoisonError::into_inner);
         let modes = self.modes();
         let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
         let missing: Vec<&Path> = self.path.ancestors().take_while(missing).collect();
@@ -255,10 +260,10 @@ impl Folder {
             return sync_folder(folder);
         }
         let modes = self.modes();
-        let mut file = match temporary(&path) {
+        let mut file = match self.temporary(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make_folders_of(handle, modes)?;
-                temporary(&path)?
+                self.temporary(&path)?
             }
             outcome => outcome?,
         };
@@ -272,8 +277,17 @@ impl Folder {
         sync_folder(folder)
     }
 
+    /// A new file beside the one it is to become. It is gone when it is dropped before it is renamed.
+    fn temporary(&self, path: &Path) -> io::Result<tempfile::NamedTempFile> {
+        let mut prefix = path.file_name().unwrap_or_default().to_owned();
+        prefix.push(format!("-tmp-{}", getrandom::u64().map_err(io::Error::other)?));
+        let _durable = self.making.read().unwrap_or_else(PoisonError::into_inner);
+        tempfile::Builder::new().prefix(&prefix).rand_bytes(0).tempfile_in(parent(path))
+    }
+
     /// Makes the folders between the repository's own and a file.
     fn make_folders_of(&self, handle: &Handle, modes: Modes) -> io::Result<()> {
+        let _alone = self.making.write().unwrap_or_else(PoisonError::into_inner);
         let mut folder = self.path.clone();
         let path = handle.path();
         for name in Path::new(&path).parent().iter().flat_map(|names| names.iter()) {
@@ -322,14 +336,6 @@ fn make_folder(path: &Path, modes: Modes) -> io::Result<bool> {
         tolerate_unsupported(fs::set_permissions(path, permissions))?;
     }
     Ok(true)
-}
-
-/// A new file beside the one it is to become. It is gone when it is dropped before it is renamed.
-fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let name = path.file_name().unwrap_or(OsStr::new("file"));
-    let mut prefix = name.to_owned();
-    prefix.push(format!("-tmp-{}", getrandom::u64().map_err(io::Error::other)?));
-    tempfile::Builder::new().prefix(&prefix).rand_bytes(0).tempfile_in(parent(path))
 }
 
 /// Takes the right to write from a file. Some file systems know no rights: that is no reason to fail.
@@ -515,7 +521,8 @@ mod tests {
     #[test]
     fn temporary_files_have_restics_form() {
         let folder = tempfile::tempdir().unwrap();
-        let file = temporary(&folder.path().join("name")).unwrap();
+        let local = Local::new(folder.path());
+        let file = local.folder.temporary(&folder.path().join("name")).unwrap();
         let name = file.path().file_name().unwrap().to_str().unwrap();
         let digits = name.strip_prefix("name-tmp-").unwrap();
         assert!(digits.parse::<u64>().is_ok(), "{name}");

@@ -177,6 +177,27 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_behind_data_is_told_when_it_is_reached() {
+        let size = 1 << 20;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![1; size as usize]).unwrap();
+        file.write_all_at(b"data", 3 * size).unwrap();
+        let here = FileSource::new(file.try_clone().unwrap()).zeros().unwrap();
+
+        file.rewind().unwrap();
+        let mut source = FileSource::new(file);
+        for _ in 0..4 {
+            let mut buffer = vec![0; size as usize / 4];
+            assert_eq!(source.read(&mut buffer).unwrap(), buffer.len());
+            // After the last: the same that one sees who begins here.
+            let zeros = if source.offset < size { 0 } else { here };
+            assert_eq!(source.zeros().unwrap(), zeros);
+        }
+        source.skip(here).unwrap();
+        assert_eq!(source.zeros().unwrap(), 0);
+    }
+
+    #[test]
     fn a_hole_at_the_end_ends_with_the_file() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 40).unwrap();

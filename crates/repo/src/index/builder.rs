@@ -1,5 +1,6 @@
 //! Making one index of many files, on several threads.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,17 +26,29 @@ pub struct Builder {
     tree: Mutex<Vec<Row>>,
 }
 
+/// What the rows of all files have in common.
+#[derive(Default)]
+struct Names {
+    /// The packs by number: one number for each time that a file lists a pack.
+    packs: Vec<Id>,
+    large: LargeSpans,
+    files: Vec<(Id, Box<[u32]>)>,
+    /// The packs of files that turned out to be bad.
+    dropped: Vec<u32>,
+}
+
 impl Builder {
     /// A builder for a repository of this version. In version 1 nothing may be compressed.
     pub fn new(version: u32) -> Self {
-        Self { version, names: Mutex::default(), data: Mutex::default(), tree: Mutex::default() }
+        let (data, tree) = (Mutex::default(), Mutex::default());
+        Self { version, names: Mutex::default(), data, tree }
     }
 
     /// Adds the index file `id`, of which `plaintext` is the content, decrypted and decompressed.
     ///
     /// A file that is not an index is [`Error::Damaged`]; then nothing of it is added.
     pub fn add_file(&self, id: Id, plaintext: &[u8]) -> Result<()> {
-        self.add(id, file::read_slice(id, plaintext, Batch::default)?)
+        file::read_slice(id, plaintext, || Feed::new(self))?.finish(id)
     }
 
     /// Adds the index file `id`, whose plaintext is read piece by piece, so that it is never in memory
@@ -43,115 +56,164 @@ impl Builder {
     /// written by restic. A reader's error, and more than [`FileType::size_limit`] bytes, are
     /// [`Error::Damaged`] as well: it is decompression that fails.
     pub fn add_stream<R: Read>(&self, id: Id, open: impl Fn() -> io::Result<R>) -> Result<()> {
-        self.add(id, file::read_stream(id, open, Batch::default)?)
+        let limit = FileType::Index.size_limit();
+        file::read_stream(id, limit, open, || Feed::new(self))?.finish(id)
     }
 
-    /// The index of all that was added.
+    /// The index of all that was added. Sorts it on all cores, in some 100 ns of CPU time a blob: like adding
+    /// files, this is no work for a thread that others wait for.
     pub fn finish(self) -> Index {
-        let Names { packs, large, files, .. } = into_inner(self.names);
+        let mut names = into_inner(self.names);
+        let (mut data, mut tree) = (into_inner(self.data), into_inner(self.tree));
+        names.drop_bad_files(&mut [&mut data, &mut tree]);
+        names.unite_packs(&mut [&mut data, &mut tree]);
+        let Names { packs, large, files, .. } = names;
         // One after the other: each is sorted on all cores.
-        let data = Table::new(into_inner(self.data));
-        let tree = Table::new(into_inner(self.tree));
-        Index::new(Loaded { packs, large, data, tree, files, ..Loaded::default() })
-    }
-
-    fn add(&self, id: Id, mut batch: Batch) -> Result<()> {
-        let damaged = |detail| Error::damaged(Handle::new(FileType::Index, id), detail);
-        if self.version == 1 && batch.compressed {
-            return Err(damaged(
-                "a blob is compressed, which version 1 of repositories does not know",
-            ));
-        }
-        let too_large = || damaged("the repository has more packs or blobs than can be told apart");
-        let (packs, large) = lock(&self.names).take(id, &batch).ok_or_else(too_large)?;
-        for row in batch.data.iter_mut().chain(&mut batch.tree) {
-            row.renumber(&packs, &large);
-        }
-        for (all, new) in [(&self.data, batch.data), (&self.tree, batch.tree)] {
-            let mut all = lock(all);
-            if all.len() + new.len() > Table::ROWS {
-                return Err(too_large());
-            }
-            // Grows by doubling. The system moves large blocks by their page tables and backs only
-            // what was written to, so this neither copies nor needs twice the memory.
-            all.extend_from_slice(&new);
-        }
-        Ok(())
+        let (data, tree) = (Table::new(data), Table::new(tree));
+        Index::new(Loaded { packs, large, data, tree, files, excluded: Vec::new() })
     }
 }
 
-impl std::fmt::Debug for Builder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
-/// One file, with numbers of its own for its packs.
-#[derive(Default)]
-struct Batch {
-    packs: Vec<Id>,
-    large: LargeSpans,
-    data: Vec<Row>,
-    tree: Vec<Row>,
-    compressed: bool,
-    overflowed: bool,
+impl Names {
+    fn drop_bad_files(&mut self, tables: &mut [&mut Vec<Row>]) {
+        if self.dropped.is_empty() {
+            return;
+        }
+        let mut keep = vec![true; self.packs.len()];
+        for &pack in &self.dropped {
+            keep[pack as usize] = false;
+        }
+        for rows in tables {
+            rows.retain(|row| keep[row.pack() as usize]);
+        }
+    }
+
+    /// Gives each pack one number, also if several files list it.
+    fn unite_packs(&mut self, tables: &mut [&mut Vec<Row>]) {
+        // Hashed with a key of this process: a file could be made to have colliding ids.
+        let hasher = RandomState::new();
+        let packs = &self.packs;
+        let mut first = HashTable::<u32>::with_capacity(packs.len());
+        let mut united: Vec<u32> = Vec::new();
+        for (number, pack) in (0u32..).zip(packs) {
+            let entry = first.entry(
+                hasher.hash_one(pack),
+                |&other| packs[other as usize] == *pack,
+                |&other| hasher.hash_one(packs[other as usize]),
+            );
+            let other = *entry.or_insert(number).get();
+            if other != number && united.is_empty() {
+                united.extend(0..packs.len() as u32);
+            }
+            if let Some(united) = united.get_mut(number as usize) {
+                *united = other;
+            }
+        }
+        if united.is_empty() {
+            return;
+        }
+        let rows = tables.iter_mut().flat_map(|rows| rows.iter_mut());
+        rows.for_each(|row| row.set_pack(united[row.pack() as usize]));
+        let files = self.files.iter_mut().flat_map(|(_, packs)| packs);
+        files.for_each(|pack| *pack = united[*pack as usize]);
+    }
 }
 
-impl Sink for Batch {
+/// Brings the content of one file to a builder. If it is dropped before it has finished, the file is
+/// dropped as well.
+struct Feed<'b> {
+    builder: &'b Builder,
+    /// The numbers of the file's packs; the last one is the current one.
+    packs: Vec<u32>,
+    /// Rows on their way, so that locks are rare: few, because every thread has them.
+    data: Vec<Row>,
+    tree: Vec<Row>,
+    refused: Option<&'static str>,
+}
+
+impl<'b> Feed<'b> {
+    fn new(builder: &'b Builder) -> Self {
+        let (data, tree) = (Vec::new(), Vec::new());
+        Self { builder, packs: Vec::new(), data, tree, refused: None }
+    }
+
+    fn finish(mut self, id: Id) -> Result<()> {
+        self.send(BlobType::Data);
+        self.send(BlobType::Tree);
+        if let Some(reason) = self.refused {
+            return Err(Error::damaged(Handle::new(FileType::Index, id), reason));
+        }
+        let packs = std::mem::take(&mut self.packs).into_boxed_slice();
+        lock(&self.builder.names).files.push((id, packs));
+        Ok(())
+    }
+
+    fn send(&mut self, blob_type: BlobType) {
+        let (all, new) = match blob_type {
+            BlobType::Data => (&self.builder.data, &mut self.data),
+            BlobType::Tree => (&self.builder.tree, &mut self.tree),
+        };
+        let mut all = lock(all);
+        if all.len() + new.len() <= Table::ROWS {
+            // Grows by doubling. The system moves large blocks by their page tables and backs only what
+            // was written to, so this neither copies nor needs twice the memory.
+            all.append(new);
+        } else {
+            self.refused = Some(TOO_LARGE);
+            new.clear();
+        }
+    }
+}
+
+const ROWS_ON_THEIR_WAY: usize = 1 << 10;
+const TOO_LARGE: &str = "the repository has more packs or blobs than can be told apart";
+const COMPRESSED: &str = "a blob is compressed, which version 1 of repositories does not know";
+
+impl Sink for Feed<'_> {
     fn pack(&mut self, id: Id) {
-        self.packs.push(id);
-        self.overflowed |= self.packs.len() > Row::PACKS;
+        let packs = &mut lock(&self.builder.names).packs;
+        if packs.len() < Row::PACKS {
+            self.packs.push(packs.len() as u32);
+            packs.push(id);
+        } else {
+            self.refused = Some(TOO_LARGE);
+        }
     }
 
     #[inline]
     fn blob(&mut self, blob: BlobEntry) {
-        self.compressed |= blob.is_compressed();
-        let pack = (self.packs.len() as u32).wrapping_sub(1);
-        let rows = match blob.handle.blob_type {
+        if self.builder.version == 1 && blob.is_compressed() {
+            self.refused = Some(COMPRESSED);
+        }
+        let Some(&pack) = self.packs.last() else { return };
+        let row = Row::new(&blob, pack)
+            .or_else(|| Row::with_large(&blob, pack, &mut lock(&self.builder.names).large));
+        let Some(row) = row else {
+            self.refused = Some(TOO_LARGE);
+            return;
+        };
+        let blob_type = blob.handle.blob_type;
+        let rows = match blob_type {
             BlobType::Data => &mut self.data,
             BlobType::Tree => &mut self.tree,
         };
-        match Row::new(&blob, pack, &mut self.large) {
-            Some(row) => rows.push(row),
-            None => self.overflowed = true,
+        rows.push(row);
+        if rows.len() == ROWS_ON_THEIR_WAY {
+            self.send(blob_type);
         }
     }
 }
 
-/// What the rows of all files have in common.
-#[derive(Default)]
-struct Names {
-    packs: Vec<Id>,
-    /// Where in `packs` an id stands. Hashed with a key of this process: a file could be made to have
-    /// colliding ids.
-    numbers: HashTable<u32>,
-    hasher: RandomState,
-    large: LargeSpans,
-    files: Vec<(Id, Box<[u32]>)>,
-}
-
-impl Names {
-    /// Gives a file's packs and large spans their numbers. Nothing if there are too many of them.
-    fn take(&mut self, file: Id, batch: &Batch) -> Option<(Box<[u32]>, Vec<u32>)> {
-        if batch.overflowed || self.packs.len() + batch.packs.len() > Row::PACKS {
-            return None;
-        }
-        let packs: Box<[u32]> = batch.packs.iter().map(|&pack| self.number(pack)).collect();
-        let large = self.large.merge(&batch.large)?;
-        self.files.push((file, packs.clone()));
-        Some((packs, large))
-    }
-
-    fn number(&mut self, pack: Id) -> u32 {
-        let Self { packs, numbers, hasher, .. } = self;
-        let hash = |pack: &Id| hasher.hash_one(pack);
-        *numbers
-            .entry(hash(&pack), |&n| packs[n as usize] == pack, |&n| hash(&packs[n as usize]))
-            .or_insert_with(|| {
-                packs.push(pack);
-                packs.len() as u32 - 1
-            })
-            .get()
+impl Drop for Feed<'_> {
+    fn drop(&mut self) {
+        // What has finished has given its packs away.
+        lock(&self.builder.names).dropped.append(&mut self.packs);
     }
 }
 

@@ -151,13 +151,16 @@ pub(super) fn read_slice<S: Sink>(id: Id, text: &[u8], sink: impl Fn() -> S) -> 
     Ok(general)
 }
 
-/// The same for a plaintext that is read piece by piece. It is opened once or twice.
+/// The same for a plaintext of at most `limit` bytes that is read piece by piece. It is opened once or
+/// twice.
 pub(super) fn read_stream<S: Sink, R: Read>(
     id: Id,
+    limit: u64,
     open: impl Fn() -> io::Result<R>,
     sink: impl Fn() -> S,
 ) -> Result<S> {
-    let open = || open().map(Capped::new).map_err(|error| damaged(id, &error));
+    let open =
+        || open().map(|text| Capped { text, limit, read: 0 }).map_err(|error| damaged(id, &error));
     let mut quick = sink();
     let scanned = scan_stream(&mut open()?, &mut quick).map_err(|error| damaged(id, &error))?;
     if scanned.is_ok() {
@@ -195,26 +198,21 @@ fn scan_stream<S: Sink>(text: &mut impl Read, sink: &mut S) -> io::Result<Result
     }
 }
 
-/// Ends with an error where a file grows beyond what any index file may be, as a decompression bomb
-/// does.
+/// Ends with an error where a file grows beyond its limit, as a decompression bomb does.
 struct Capped<R> {
     text: R,
-    left: u64,
-}
-
-impl<R> Capped<R> {
-    fn new(text: R) -> Self {
-        Self { text, left: FileType::Index.size_limit() }
-    }
+    limit: u64,
+    read: u64,
 }
 
 impl<R: Read> Read for Capped<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.text.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-            let limit = FileType::Index.size_limit() >> 20;
-            io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {limit} MiB"))
-        })?;
+        self.read += read as u64;
+        if self.read > self.limit {
+            let limit = self.limit;
+            return Err(io::Error::other(format!("it has more than {limit} bytes of plaintext")));
+        }
         Ok(read)
     }
 }
@@ -224,4 +222,252 @@ fn damaged(id: Id, detail: &dyn std::fmt::Display) -> Error {
     const LONGEST: usize = 200;
     let detail: String = detail.to_string().chars().take(LONGEST).collect();
     Error::damaged(Handle::new(FileType::Index, id), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::blob::BlobHandle;
+
+    fn any_id() -> impl Strategy<Value = Id> {
+        any::<[u8; 32]>().prop_map(Id::from_bytes)
+    }
+
+    fn any_blob() -> impl Strategy<Value = BlobEntry> {
+        let number = || prop_oneof![0..100u32, any::<u32>()];
+        let parts = (any_id(), any::<bool>(), number(), number(), number());
+        parts.prop_map(|(id, tree, offset, length, uncompressed_length)| BlobEntry {
+            handle: if tree { BlobHandle::tree(id) } else { BlobHandle::data(id) },
+            offset,
+            length,
+            uncompressed_length,
+        })
+    }
+
+    fn any_file() -> impl Strategy<Value = IndexFile> {
+        let pack =
+            (any_id(), vec(any_blob(), 0..6)).prop_map(|(pack, blobs)| PackBlobs { pack, blobs });
+        vec(pack, 0..5).prop_map(|packs| IndexFile { packs })
+    }
+
+    fn quickly(text: &[u8]) -> Option<IndexFile> {
+        let mut file = IndexFile::default();
+        Scanner::new(&mut file).scan(text, true).ok().map(|_| file)
+    }
+
+    fn generally(text: &[u8]) -> Option<IndexFile> {
+        let mut file = IndexFile::default();
+        general::parse(serde_json::de::SliceRead::new(text), &mut file).ok().map(|()| file)
+    }
+
+    /// A reader that gives out a few bytes at a time.
+    struct Trickle<'t>(&'t [u8], usize);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 += 1;
+            if self.1.is_multiple_of(5) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let count = buffer.len().min(self.1 * 7 % 300 + 1);
+            self.0.read(&mut buffer[..count])
+        }
+    }
+
+    fn from_stream(text: &[u8]) -> Result<IndexFile> {
+        read_stream(Id::default(), 1 << 30, || Ok(Trickle(text, 0)), IndexFile::default)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded_quickly_generally_and_from_a_stream(file in any_file()) {
+            let text = file.encode();
+            prop_assert_eq!(from_stream(&text).unwrap(), file.clone());
+            prop_assert_eq!(generally(&text), Some(file.clone()));
+            prop_assert_eq!(quickly(&text), Some(file));
+        }
+
+        #[test]
+        fn the_encoding_has_gos_order_and_omissions(file in any_file()) {
+            let blob = |blob: &BlobEntry| {
+                let BlobEntry { handle, offset, length, uncompressed_length } = blob;
+                let optional = match uncompressed_length {
+                    0 => String::new(),
+                    length => format!(r#","uncompressed_length":{length}"#),
+                };
+                let BlobHandle { id, blob_type } = handle;
+                format!(r#"{{"id":"{id}","type":"{blob_type}","offset":{offset},"length":{length}{optional}}}"#)
+            };
+            let pack = |pack: &PackBlobs| {
+                let blobs = pack.blobs.iter().map(blob).collect::<Vec<_>>().join(",");
+                format!(r#"{{"id":"{}","blobs":[{blobs}]}}"#, pack.pack)
+            };
+            let packs = file.packs.iter().map(pack).collect::<Vec<_>>().join(",");
+            prop_assert_eq!(String::from_utf8(file.encode()).unwrap(), format!("{{\"packs\":[{packs}]}}\n"));
+        }
+
+        /// The quick way may give up on anything, but what it takes it must take as JSON has it.
+        #[test]
+        fn both_ways_agree_on_a_text_with_an_error_in_it(
+            file in any_file(),
+            place: prop::sample::Index,
+            with in prop_oneof![
+                any::<u8>().prop_map(|byte| vec![byte]),
+                prop::sample::select(vec!["", " ", "\n", ",", "]}", "}", "0", "00", "-", ".", "e1", "\"", "A", "f"])
+                    .prop_map(|text| text.as_bytes().to_vec()),
+            ],
+            length in 0..3usize,
+        ) {
+            let mut text = file.encode();
+            let begin = place.index(text.len());
+            let end = (begin + length).min(text.len());
+            text.splice(begin..end, with);
+            if let Some(quick) = quickly(&text) {
+                prop_assert_eq!(generally(&text), Some(quick));
+            }
+            prop_assert_eq!(from_stream(&text).ok(), generally(&text));
+        }
+
+        #[test]
+        fn anything_at_all_is_an_error_or_a_file(text in vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(IndexFile::decode(Id::default(), &text).ok(), generally(&text));
+        }
+    }
+
+    fn example() -> (IndexFile, String) {
+        let (pack, data, tree) = (Id::of(b"pack"), Id::of(b"data"), Id::of(b"tree"));
+        let text = format!(
+            r#"{{"packs":[{{"id":"{pack}","blobs":[{{"id":"{data}","type":"data","offset":0,"length":132}},{{"id":"{tree}","type":"tree","offset":132,"length":50,"uncompressed_length":100}}]}}]}}"#
+        );
+        let blobs = vec![
+            BlobEntry {
+                handle: BlobHandle::data(data),
+                offset: 0,
+                length: 132,
+                uncompressed_length: 0,
+            },
+            BlobEntry {
+                handle: BlobHandle::tree(tree),
+                offset: 132,
+                length: 50,
+                uncompressed_length: 100,
+            },
+        ];
+        (IndexFile { packs: vec![PackBlobs { pack, blobs }] }, text)
+    }
+
+    #[test]
+    fn the_file_is_written_as_go_writes_it() {
+        let (file, text) = example();
+        assert_eq!(String::from_utf8(file.encode()).unwrap(), text + "\n");
+        assert_eq!(IndexFile::default().encode(), b"{\"packs\":[]}\n");
+    }
+
+    #[test]
+    fn a_file_of_another_program_is_read_whatever_its_order_spaces_and_keys() {
+        let (file, text) = example();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        // Keys sorted, and white space.
+        let pretty = serde_json::to_string_pretty(&value).unwrap();
+        let nested = "[".repeat(100_000) + &"]".repeat(100_000);
+        for other in [
+            pretty,
+            text.replacen("{", r#"{"packs_to_delete":[{"id":"?","time":null}],"#, 1),
+            text.replacen("{", &format!(r#"{{"deep":{nested},"#), 1),
+            text.replace(r#""blobs":"#, r#""size":17,"time":"2024-01-01","blobs":"#),
+            text.replace(r#""length":132}"#, r#""length":132,"uncompressed_length":0}"#),
+            text.replace(r#""data""#, r#""da\u0074a""#),
+            text.replacen("{", r#"{"supersedes":null,"#, 1),
+        ] {
+            assert_eq!(
+                IndexFile::decode(Id::default(), other.as_bytes()).unwrap(),
+                file,
+                "{other:.200}"
+            );
+            assert_eq!(from_stream(other.as_bytes()).unwrap(), file, "{other:.200}");
+        }
+        for empty in [r#"{"packs":null}"#, r#"{ "packs" : [ ] }"#] {
+            let file = IndexFile::decode(Id::default(), empty.as_bytes()).unwrap();
+            assert_eq!(file, IndexFile::default());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_index_is_damaged() {
+        let (_, text) = example();
+        let pack = Id::of(b"pack").to_hex();
+        for bad in [
+            String::new(),
+            "{}".to_owned(),
+            "[]".to_owned(),
+            "null".to_owned(),
+            "[".repeat(1_000_000),
+            r#"{"packs":"#.repeat(100_000),
+            text.replace(&pack, &pack.to_uppercase()),
+            text.replace(&pack, &pack[1..]),
+            text.replace(&pack, &"é".repeat(40_000)),
+            text.replace(r#""data""#, r#""blob""#),
+            text.replace(r#""data""#, "0"),
+            text.replace(r#""type":"data","#, ""),
+            text.replace(r#""length":132"#, r#""length":132,"length":132"#),
+            text.replace(r#""offset":132"#, r#""offset":4294967296"#),
+            text.replace(r#""offset":132"#, r#""offset":-1"#),
+            text.replace(r#""offset":132"#, r#""offset":1.0"#),
+            text.replace(r#""offset":132"#, r#""offset":1e400"#),
+            text.replace(r#""offset":132"#, &format!(r#""offset":{}"#, "9".repeat(100_000))),
+            text.replace(r#""offset":132"#, r#""offset":"132""#),
+            text.replace("]}]}", "]},]}"),
+            text.replace("]}]}", "]}]}]}"),
+            format!("{text}{text}"),
+            format!("{text}\0"),
+        ] {
+            assert_ne!(bad, text);
+            let error = IndexFile::decode(Id::of(b"file"), bad.as_bytes()).unwrap_err();
+            let handle = Handle::new(FileType::Index, Id::of(b"file"));
+            assert!(matches!(&error, Error::Damaged { what, .. } if *what == handle.into()));
+            assert!(error.to_string().len() < 1000, "the message is short");
+            assert!(from_stream(bad.as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_too_early_is_damaged_wherever_it_ends() {
+        let (_, text) = example();
+        for end in 0..text.len() {
+            assert!(IndexFile::decode(Id::default(), &text.as_bytes()[..end]).is_err(), "{end}");
+            assert!(from_stream(&text.as_bytes()[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_fails_or_never_ends_is_damage() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("no such frame"))
+            }
+        }
+        let (_, text) = example();
+        let broken = || Ok(text.as_bytes().chain(Broken));
+        let error = read_stream(Id::default(), 1000, broken, IndexFile::default).unwrap_err();
+        assert!(error.to_string().contains("no such frame"), "{error}");
+
+        for end in [b'\n', b' ', b'x'] {
+            let endless = || Ok(text.as_bytes().chain(io::repeat(end)));
+            let file = read_stream(Id::default(), 1 << 20, endless, IndexFile::default);
+            assert!(matches!(file, Err(Error::Damaged { .. })), "{file:?}");
+        }
+        let unknown = || Ok(b"{\"x".chain(io::repeat(b'x')));
+        let error = read_stream(Id::default(), 1 << 20, unknown, IndexFile::default).unwrap_err();
+        assert!(error.to_string().contains("more than 1048576 bytes"), "{error}");
+    }
+
+    #[test]
+    fn the_size_of_a_pack_follows_from_its_blobs() {
+        let (file, _) = example();
+        assert_eq!(file.packs[0].file_size(), 132 + 50 + 37 + 41 + 36);
+    }
 }

@@ -51,7 +51,7 @@ impl Recent {
         self.packs.push(pack);
         for blob in blobs {
             self.pending.remove(&blob.handle);
-            let row = Row::new(blob, number, &mut self.large)
+            let row = Row::with_large(blob, number, &mut self.large)
                 .expect("268 million packs of 4 MiB are more than one run can store");
             match blob.handle.blob_type {
                 BlobType::Data => self.data.add(row),

@@ -1,5 +1,6 @@
 //! One blob in 45 bytes.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use crate::blob::{BlobEntry, BlobHandle, BlobLocation, BlobType};
@@ -11,8 +12,7 @@ use crate::id::Id;
 /// Nothing is aligned, so nothing is wasted. Rows sort by id, then by pack, and two rows are equal
 /// exactly if they say the same. The rare span that does not fit has all ones for its length, and a
 /// number in [`LargeSpans`] for its offset.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Row([u8; Self::WIDTH]);
 
 const ID: usize = 32;
@@ -35,15 +35,26 @@ impl Row {
     /// How many packs can be told apart: 268 million.
     pub(super) const PACKS: usize = 1 << PACK_BITS;
 
-    /// A row for `blob` in the pack of this number, which is below [`Self::PACKS`]. Nothing if there
-    /// are too many large spans; there is room for 268 million.
-    pub(super) fn new(blob: &BlobEntry, pack: u32, large: &mut LargeSpans) -> Option<Self> {
-        let span = Span::of(blob);
-        let mut row = [0; Self::WIDTH];
-        row[..ID].copy_from_slice(blob.handle.id.as_bytes());
-        let mut row = Self(row);
-        row.set_place(pack, span.pack().map_or_else(|| large.number(span).map(Span::large), Some)?);
-        Some(row)
+    /// A row for `blob` in the pack of this number, which is below [`Self::PACKS`]. Nothing if its span
+    /// does not fit.
+    #[inline]
+    pub(super) fn new(blob: &BlobEntry, pack: u32) -> Option<Self> {
+        Some(Self::with_span(blob, pack, Span::of(blob).fitting()?))
+    }
+
+    /// A row for any blob. Nothing if there are too many large spans; there is room for 268 million.
+    pub(super) fn with_large(blob: &BlobEntry, pack: u32, large: &mut LargeSpans) -> Option<Self> {
+        Self::new(blob, pack).or_else(|| {
+            let number = large.number(Span::of(blob))?;
+            Some(Self::with_span(blob, pack, Span::large(number)))
+        })
+    }
+
+    fn with_span(blob: &BlobEntry, pack: u32, span: Span) -> Self {
+        let mut row = Self([0; Self::WIDTH]);
+        row.0[..ID].copy_from_slice(blob.handle.id.as_bytes());
+        row.set_place(pack, span);
+        row
     }
 
     /// The blob's id.
@@ -79,14 +90,9 @@ impl Row {
         BlobLocation { pack, entry: self.entry(blob_type, large) }
     }
 
-    /// The row with the numbers of another collection: each old number is replaced by what stands
-    /// there in `packs`, or `large`.
-    pub(super) fn renumber(&mut self, packs: &[u32], large: &[u32]) {
-        let pack = packs[self.pack() as usize];
-        let span = Span::unpack(self.place());
-        let span =
-            if span.length == LARGE { Span::large(large[span.offset as usize]) } else { span };
-        self.set_place(pack, span);
+    /// Gives the pack another number.
+    pub(super) fn set_pack(&mut self, pack: u32) {
+        self.set_place(pack, Span::unpack(self.place()));
     }
 
     fn span(&self, large: &LargeSpans) -> Span {
@@ -106,6 +112,19 @@ impl Row {
             | u128::from(span.length) << LENGTH_BITS
             | u128::from(span.uncompressed_length);
         self.0[ID..].copy_from_slice(&place.to_be_bytes()[16 - PLACE..]);
+    }
+}
+
+impl Ord for Row {
+    /// Compares as bytes, which eight of them nearly always decide.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.prefix().cmp(&other.prefix()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -129,7 +148,7 @@ impl Span {
     }
 
     /// The span, if it fits into a row.
-    fn pack(self) -> Option<Self> {
+    fn fitting(self) -> Option<Self> {
         let fits = self.offset <= ones(OFFSET_BITS)
             && self.length < LARGE
             && self.uncompressed_length <= ones(LENGTH_BITS);
@@ -160,11 +179,6 @@ pub(super) struct LargeSpans {
 }
 
 impl LargeSpans {
-    /// Takes over the spans of another collection; returns the new number of each.
-    pub(super) fn merge(&mut self, other: &Self) -> Option<Vec<u32>> {
-        other.spans.iter().map(|&span| self.number(span)).collect()
-    }
-
     /// Bytes in use.
     pub(super) fn memory_usage(&self) -> usize {
         self.spans.capacity() * size_of::<Span>()
@@ -207,19 +221,15 @@ mod tests {
             let handle = BlobHandle::tree(Id::from_bytes(id));
             let entry = BlobEntry { handle, offset, length, uncompressed_length };
             let mut large = LargeSpans::default();
-            let row = Row::new(&entry, pack, &mut large).unwrap();
+            let mut row = Row::with_large(&entry, pack, &mut large).unwrap();
             prop_assert_eq!(row.pack(), pack);
             prop_assert_eq!(row.entry(BlobType::Tree, &large), entry);
+            prop_assert!(Row::new(&entry, pack).is_none_or(|small| small == row));
+            prop_assert_eq!(Row::with_large(&entry, pack, &mut large), Some(row));
 
-            let mut other = LargeSpans::default();
-            Row::new(&BlobEntry { length: u32::MAX, ..entry }, 0, &mut other).unwrap();
-            let numbers = other.merge(&large).unwrap();
-            let mut packs = vec![0; 4];
-            packs[3] = 77;
-            let mut moved = Row::new(&entry, 3, &mut large).unwrap();
-            moved.renumber(&packs, &numbers);
-            prop_assert_eq!(moved.pack(), 77);
-            prop_assert_eq!(moved.entry(BlobType::Tree, &other), entry);
+            row.set_pack(77);
+            prop_assert_eq!(row.pack(), 77);
+            prop_assert_eq!(row.entry(BlobType::Tree, &large), entry);
         }
     }
 }

@@ -109,7 +109,7 @@ impl Mode {
     }
 
     /// The type bits alone, as Go's `ModeType` has them.
-    pub(super) const fn file_type(self) -> u32 {
+    pub(super) const fn file_type(self) -> Self {
         let types = Self::DIR.0
             | Self::SYMLINK.0
             | Self::DEVICE.0
@@ -117,7 +117,7 @@ impl Mode {
             | Self::SOCKET.0
             | Self::CHAR_DEVICE.0
             | Self::IRREGULAR.0;
-        self.0 & types
+        Self(self.0 & types)
     }
 
     /// Whether all bits of `other` are set.

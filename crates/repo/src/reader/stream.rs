@@ -184,8 +184,7 @@ impl<I: Iterator<Item = BlobHandle>> BlobStream<I> {
             chosen.push(i);
         }
         chosen.sort_unstable_by(|a, b| b.cmp(a));
-        let mut wanted: Vec<Wanted> =
-            chosen.into_iter().map(|i| self.waiting.remove(i)).collect();
+        let mut wanted: Vec<Wanted> = chosen.into_iter().map(|i| self.waiting.remove(i)).collect();
         wanted.sort_by_key(|wanted| wanted.entry.offset);
         Some(Range { pack, start, end, wanted })
     }
@@ -217,12 +216,8 @@ impl Range {
                 let at = (u64::from(entry.offset) - self.start) as usize;
                 let sealed = &sealed[at..at + entry.length as usize];
                 let mut plaintext = Vec::new();
-                let decoded = decoder.decode(
-                    entry.handle,
-                    sealed,
-                    entry.uncompressed_length,
-                    &mut plaintext,
-                );
+                let decoded =
+                    decoder.decode(entry.handle, sealed, entry.uncompressed_length, &mut plaintext);
                 let content = decoded.map(|()| plaintext.into()).map_err(drop);
                 ready.send_replace(Some(content));
             }

@@ -103,7 +103,7 @@ pub fn latest<'a>(
 /// The snapshot that a new one, already filled but for its tree, can build upon: the newest of its group
 /// that is not after it.
 ///
-/// Unlike in the groups of [`group`](super::group), more paths or tags than the new one's do no harm.
+/// Unlike in the groups of [`group`](super::group()), more paths or tags than the new one's do no harm.
 /// restic's default groups by host and paths.
 pub fn parent_of<'a>(
     new: &Snapshot,

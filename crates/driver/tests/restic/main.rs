@@ -1,0 +1,14 @@
+//! one-restic's command line against the real restics: what they wrote we read, what we wrote they read.
+
+#![allow(clippy::unwrap_used)]
+
+mod damaged;
+mod golden;
+mod interop;
+
+use restic_oracle::Program;
+
+/// The program under test.
+fn one_restic() -> Program {
+    Program::at("one-restic", env!("CARGO_BIN_EXE_one-restic"))
+}

@@ -1,0 +1,25 @@
+//! What tests hold one-restic against. No part of the program: nothing but tests depends on this crate.
+//!
+//! * [`Program`] runs the real restic 0.14, 0.18 and 0.19, or anything with restic's command line, on a
+//!   [`Repo`] in a [`Scratch`] folder, cut off from the home, cache and environment of whoever tests.
+//! * [`golden`] holds repositories written by the real restics, and a list of all that is in them.
+//! * [`damaged`] holds one small repository in some thirty states of damage, with restic's verdicts.
+//! * [`Tree`] is what is in a folder, down to nanoseconds, hard links and extended attributes.
+//! * [`source`], [`data`] and [`disk`] make the same bytes on every machine.
+//!
+//! Everything here panics where it cannot do what it should, with a sentence that says what to do: a
+//! test without its oracle fails; it is never skipped.
+
+pub mod damaged;
+pub mod data;
+pub mod disk;
+pub mod golden;
+mod program;
+mod scratch;
+pub mod source;
+mod tree;
+
+pub use golden::Golden;
+pub use program::{Outcome, Program, Version};
+pub use scratch::{Repo, Scratch};
+pub use tree::{Entry, Kind, Powers, Tree};
