@@ -15,7 +15,7 @@ use crate::pack::{self, HeaderError};
 
 /// How much of a pack is read at once, in bytes: enough to hide a round trip, little enough to be in
 /// the processor's cache still when it is decoded. A larger blob is read as a whole.
-const SEGMENT: u64 = 4 << 20;
+const SEGMENT: u64 = 2 << 20;
 /// How many faults of one pack are listed.
 const MOST_FAULTS: usize = 100;
 /// What compression may add to a plaintext that it cannot make smaller, in bytes; far more than zstd's.
