@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn a_blob_is_new_once_whether_the_index_lists_it_or_not() {
         let ids: Vec<Id> = (0u8..200).map(|n| Id::of(&[n])).collect();
-        let listed: Vec<_> = ids.iter().flat_map(|&id| [BlobHandle::data(id), BlobHandle::tree(id)]).collect();
+        let listed: Vec<_> =
+            ids.iter().flat_map(|&id| [BlobHandle::data(id), BlobHandle::tree(id)]).collect();
         let set = UsedBlobs::new(index(&listed));
         let unlisted = [BlobHandle::data(Id::of(b"no")), BlobHandle::tree(Id::of(b"no"))];
         for (n, blob) in listed.iter().chain(&unlisted).enumerate() {

@@ -130,6 +130,7 @@ pub(crate) fn folder(name: &str, tree: &Piece) -> Node {
 
 /// Bytes that do not compress, other ones for each number.
 pub(crate) fn noise(number: u32, length: usize) -> Vec<u8> {
-    let blocks = (0u32..).flat_map(|i| *Id::of(&[number, i].map(u32::to_le_bytes).concat()).as_bytes());
+    let blocks =
+        (0u32..).flat_map(|i| *Id::of(&[number, i].map(u32::to_le_bytes).concat()).as_bytes());
     blocks.take(length).collect()
 }

@@ -16,7 +16,7 @@ fn behaves(name: &str) {
     match variant.door {
         Door::Open => open(variant, &repo),
         Door::Locked => {
-            for command in [&["check"][..], &["dump", OLDEST, F0], &["prune", "--dry-run"]] {
+            for command in [&["check"][..], &["dump", OLDEST, F0]] {
                 one_restic().run(&repo, command).exits(11);
             }
             reads(variant.f0, &one_restic().run(&repo, ["--no-lock", "dump", OLDEST, F0]), F0_BLOB);
@@ -35,12 +35,10 @@ fn open(variant: &Variant, repo: &Repo) {
     assert_eq!(listed.as_array().map(Vec::len), Some(variant.snapshots));
     reads(variant.f0, &one_restic().run(repo, ["dump", OLDEST, F0]), F0_BLOB);
     reads(variant.f2, &one_restic().run(repo, ["dump", NEWEST, F2]), F2_BLOB);
-    one_restic().run(repo, ["prune", "--dry-run"]).exits(failed(variant.may_prune()));
 }
 
 fn shut(repo: &Repo, code: i32) {
-    for command in [&["check"][..], &["snapshots"], &["dump", OLDEST, F0], &["prune", "--dry-run"]]
-    {
+    for command in [&["check"][..], &["snapshots"], &["dump", OLDEST, F0]] {
         let outcome = one_restic().run(repo, command).exits(code);
         assert!(!outcome.stderr.is_empty(), "it does not say why\n{outcome}");
     }

@@ -93,7 +93,9 @@ async fn compare(
     let mut said: HashMap<Id, Vec<Id>> = HashMap::new();
     for file in files {
         let json = repository.load_unpacked(FileType::Index, file).await?;
-        for (pack, digest) in on_worker(move || Ok(digests(IndexFile::decode(file, &json)?))).await? {
+        for (pack, digest) in
+            on_worker(move || Ok(digests(IndexFile::decode(file, &json)?))).await?
+        {
             if shared.contains_key(&pack) {
                 said.entry(pack).or_default().push(digest);
             }

@@ -37,9 +37,8 @@ pub(super) async fn check(
     }
     let packs = index.packs();
     // A pack that is missing is known to be.
-    let candidates = || {
-        packs.iter().filter(|pack| found.size(&pack.pack).is_some() && is_needed(pack, needed))
-    };
+    let candidates =
+        || packs.iter().filter(|pack| found.size(&pack.pack).is_some() && is_needed(pack, needed));
     let mut choice = Choice::new(read, candidates().map(|pack| pack.file_info()))?;
     let mut same = choice.clone();
     let total = candidates().filter(|pack| same.takes(pack.pack)).count() as u64;
@@ -156,7 +155,8 @@ impl Reader {
         let offset = segment.range.start;
         // A segment is a few MiB, or one blob, whose length has 32 bits.
         let length = (segment.range.end - offset) as usize;
-        let bytes = self.repository.backend().load(&handle, Extent::Range { offset, length }).await?;
+        let bytes =
+            self.repository.backend().load(&handle, Extent::Range { offset, length }).await?;
         match bytes.len() == length {
             true => Ok((segment, bytes)),
             false => Err(BackendError::new(BackendErrorKind::TooShort, "load").on(&handle)),

@@ -111,7 +111,9 @@ pub enum Problem {
     },
     /// A blob is not where the one before it ends, as the index tells it. In a pack there is neither
     /// a gap nor an overlap.
-    #[error("the index places {blob} of pack {pack} at byte {offset}, but the one before it ends at {end}")]
+    #[error(
+        "the index places {blob} of pack {pack} at byte {offset}, but the one before it ends at {end}"
+    )]
     Misplaced {
         /// The pack.
         pack: Id,

@@ -29,9 +29,7 @@ pub(super) async fn check(
         }
     }
     match only.into_iter().flatten().next() {
-        Some(id) => {
-            Err(Error::NoMatch { file_type: FileType::Snapshot, query: id.to_string() })
-        }
+        Some(id) => Err(Error::NoMatch { file_type: FileType::Snapshot, query: id.to_string() }),
         None => Ok(trees),
     }
 }

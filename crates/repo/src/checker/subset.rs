@@ -40,7 +40,9 @@ pub enum Subset {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSubset {
     /// It has none of the three forms.
-    #[error("{0:?} is none of: a group \"n/t\", a percentage \"x%\", a size \"x\" with K, M, G or T")]
+    #[error(
+        "{0:?} is none of: a group \"n/t\", a percentage \"x%\", a size \"x\" with K, M, G or T"
+    )]
     Form(String),
     /// A group that cannot be.
     #[error("in a group n/t, n and t are at least 1, n is at most t, and t is at most 256")]
@@ -105,10 +107,17 @@ pub(super) struct Choice {
 #[derive(Clone)]
 enum Rule {
     All,
-    Group { number: u16, of: u16 },
+    Group {
+        number: u16,
+        of: u16,
+    },
     /// So many are to be chosen of so many that are still to come: then each has the same chance, and
     /// nothing has to be remembered.
-    Random { wanted: u64, left: u64, random: Random },
+    Random {
+        wanted: u64,
+        left: u64,
+        random: Random,
+    },
 }
 
 impl Choice {
@@ -208,8 +217,27 @@ mod tests {
             assert_eq!(text.parse(), Ok(subset), "{text}");
         }
         let refused = [
-            "", "/", "0/1", "2/1", "1/257", "1/0", "-1/2", "1/2/3", "%", "0%", "100.1%", "NaN%",
-            "-5%", "0", "0K", "K", "1KB", "1.5M", "5x", "99999999999999999999", "99999999T",
+            "",
+            "/",
+            "0/1",
+            "2/1",
+            "1/257",
+            "1/0",
+            "-1/2",
+            "1/2/3",
+            "%",
+            "0%",
+            "100.1%",
+            "NaN%",
+            "-5%",
+            "0",
+            "0K",
+            "K",
+            "1KB",
+            "1.5M",
+            "5x",
+            "99999999999999999999",
+            "99999999T",
         ];
         for text in refused {
             assert!(text.parse::<Subset>().is_err(), "{text}");

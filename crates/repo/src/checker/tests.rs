@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::backend::BackendErrorKind;
 use crate::backend::fault::{Fault, Operation, Rule};
 use crate::backend::mem::Mem;
-use crate::backend::BackendErrorKind;
 use crate::blob::{BlobHandle, BlobType};
 use crate::error::Error;
 use crate::handle::{FileType, Handle};
@@ -127,18 +127,25 @@ async fn a_missing_pack_is_a_problem_whether_it_is_needed_or_not() {
     let sound = Sound::new().await;
     sound.remove(FileType::Pack, sound.second.pack).await;
     for report in [sound.check().await, sound.check_data().await] {
-        assert!(matches!(only(&report), Problem::PackMissing { pack } if *pack == sound.second.pack));
+        assert!(
+            matches!(only(&report), Problem::PackMissing { pack } if *pack == sound.second.pack)
+        );
         assert_eq!(report.broken_packs, BTreeSet::from([sound.second.pack]));
     }
 }
 
 #[tokio::test]
 async fn a_pack_of_another_size_is_a_problem() {
-    for change in [|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 10), |bytes: &mut Vec<u8>| bytes.push(0)] {
+    for change in [
+        |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 10),
+        |bytes: &mut Vec<u8>| bytes.push(0),
+    ] {
         let sound = Sound::new().await;
         sound.alter(FileType::Pack, sound.first.pack, change);
         let report = sound.check().await;
-        let Problem::PackSize { pack, expected, found } = only(&report) else { panic!("{report:?}") };
+        let Problem::PackSize { pack, expected, found } = only(&report) else {
+            panic!("{report:?}")
+        };
         assert_eq!((*pack, *expected), (sound.first.pack, sound.first.file_size()));
         assert!(expected.abs_diff(*found) <= 10);
         assert_eq!(report.broken_packs, BTreeSet::from([sound.first.pack]));
@@ -221,11 +228,15 @@ async fn a_mixed_pack_is_a_hint_to_prune() {
 
 #[tokio::test]
 async fn an_index_that_cannot_be_read_ends_the_check_with_a_hint_to_repair_it() {
-    for change in [|bytes: &mut Vec<u8>| flip(bytes), Vec::clear, |bytes: &mut Vec<u8>| bytes.truncate(40)] {
+    for change in
+        [|bytes: &mut Vec<u8>| flip(bytes), Vec::clear, |bytes: &mut Vec<u8>| bytes.truncate(40)]
+    {
         let sound = Sound::new().await;
         sound.alter(FileType::Index, sound.index, change);
         let report = sound.check_data().await;
-        assert!(matches!(only(&report), Problem::IndexUnreadable { index, .. } if *index == sound.index));
+        assert!(
+            matches!(only(&report), Problem::IndexUnreadable { index, .. } if *index == sound.index)
+        );
         assert!(report.suggest_repair_index);
         assert_eq!((report.snapshots, report.trees, report.packs_read), (1, 0, 0));
     }
@@ -246,8 +257,10 @@ async fn all_indexes_gone_is_a_problem_of_each_root_and_packs_are_orphans() {
     let sound = Sound::new().await;
     sound.remove(FileType::Index, sound.index).await;
     let report = sound.check().await;
-    assert!(matches!(only(&report), Problem::TreeUnreadable { tree, error: Error::BlobNotFound(_) }
-        if *tree == sound.root));
+    assert!(
+        matches!(only(&report), Problem::TreeUnreadable { tree, error: Error::BlobNotFound(_) }
+        if *tree == sound.root)
+    );
     assert_eq!(report.orphaned_packs, 3);
 }
 
@@ -272,7 +285,11 @@ async fn blobs_that_overlap_in_the_index_are_a_problem_at_once_and_reading_ends(
             _ => None,
         });
         let faults = damaged.unwrap();
-        assert!(faults.iter().any(|fault| matches!(fault, PackFault::NotInIndex { blob } if *blob == moved)));
+        assert!(
+            faults
+                .iter()
+                .any(|fault| matches!(fault, PackFault::NotInIndex { blob } if *blob == moved))
+        );
     }
 }
 
@@ -287,7 +304,10 @@ async fn a_length_that_no_sealed_blob_has_is_a_problem() {
     assert!(has(|problem| matches!(problem, Problem::ImpossibleLength { length: 31, .. })));
     assert!(has(|problem| matches!(problem, Problem::PackSize { .. })));
     assert!(has(|problem| matches!(problem, Problem::PackDamaged { .. })));
-    assert!(has(|problem| matches!(problem, Problem::Node { fault: NodeFault::BlobMissing { .. }, .. })));
+    assert!(has(|problem| matches!(
+        problem,
+        Problem::Node { fault: NodeFault::BlobMissing { .. }, .. }
+    )));
 }
 
 #[tokio::test]
@@ -336,7 +356,10 @@ async fn a_tree_that_is_no_tree_is_a_problem() {
         shop.index([shop.pack([root])]).await;
         shop.snapshot(id).await;
         let report = checked(&shop, reading()).await;
-        assert!(matches!(only(&report), Problem::TreeUnreadable { tree, .. } if *tree == id), "{json}");
+        assert!(
+            matches!(only(&report), Problem::TreeUnreadable { tree, .. } if *tree == id),
+            "{json}"
+        );
     }
 }
 
@@ -350,8 +373,10 @@ async fn a_missing_tree_is_a_problem_once_however_often_it_is_used() {
     shop.snapshot(id).await;
     shop.snapshot(missing.handle.id).await;
     let report = checked(&shop, Options::default()).await;
-    assert!(matches!(only(&report), Problem::TreeUnreadable { tree, error: Error::BlobNotFound(_) }
-        if *tree == missing.handle.id));
+    assert!(
+        matches!(only(&report), Problem::TreeUnreadable { tree, error: Error::BlobNotFound(_) }
+        if *tree == missing.handle.id)
+    );
 }
 
 /// What is wrong with a folder of these nodes.
@@ -395,7 +420,8 @@ async fn every_way_in_which_a_node_can_be_wrong_is_a_problem() {
 
 #[tokio::test]
 async fn nodes_of_every_type_that_restic_stores_are_fine() {
-    let types = [NodeType::Symlink, NodeType::Dev, NodeType::CharDev, NodeType::Fifo, NodeType::Socket];
+    let types =
+        [NodeType::Symlink, NodeType::Dev, NodeType::CharDev, NodeType::Fifo, NodeType::Socket];
     let names = ["a", "b", "c", "d", "e"];
     let nodes = names.into_iter().zip(types).map(|(name, node_type)| Node::new(name, node_type));
     let empty = Node::new("f", NodeType::File);
@@ -436,11 +462,24 @@ async fn many_folders_that_share_trees_are_each_read_once() {
 #[tokio::test]
 async fn reading_finds_what_a_plain_check_does_not() {
     type Change = fn(&mut Vec<u8>);
-    let changes: [(Change, fn(&PackFault) -> bool); 4] = [
+    type Shows = fn(&PackFault) -> bool;
+    let changes: [(Change, Shows); 4] = [
         (|bytes| bytes[100] ^= 1, |fault| matches!(fault, PackFault::Blob(_))),
         // In the sealed header; in its length.
-        (|bytes| { let at = bytes.len() - 30; bytes[at] ^= 1 }, |fault| matches!(fault, PackFault::Header(_))),
-        (|bytes| { let at = bytes.len() - 4; bytes[at..].fill(0xff) }, |fault| matches!(fault, PackFault::Header(_))),
+        (
+            |bytes| {
+                let at = bytes.len() - 30;
+                bytes[at] ^= 1
+            },
+            |fault| matches!(fault, PackFault::Header(_)),
+        ),
+        (
+            |bytes| {
+                let at = bytes.len() - 4;
+                bytes[at..].fill(0xff)
+            },
+            |fault| matches!(fault, PackFault::Header(_)),
+        ),
         (|bytes| bytes.fill(0), |fault| matches!(fault, PackFault::Header(_))),
     ];
     for (change, expected) in changes {
@@ -525,7 +564,9 @@ async fn other_content_and_bombs_under_a_blobs_name_are_problems() {
         assert_sound(&checked(&shop, Options::default()).await);
         let report = checked(&shop, reading()).await;
         let Problem::PackDamaged { faults, .. } = only(&report) else { panic!("{report:?}") };
-        let [PackFault::Blob(Error::Damaged { what, .. })] = &faults[..] else { panic!("{faults:?}") };
+        let [PackFault::Blob(Error::Damaged { what, .. })] = &faults[..] else {
+            panic!("{faults:?}")
+        };
         assert_eq!(*what, handle.into());
     }
 }

@@ -47,13 +47,7 @@ pub(super) async fn check(
     Ok(())
 }
 
-fn check_tree(
-    id: Id,
-    tree: &Tree,
-    index: &Index,
-    used: Option<&UsedBlobs>,
-    findings: &Findings,
-) {
+fn check_tree(id: Id, tree: &Tree, index: &Index, used: Option<&UsedBlobs>, findings: &Findings) {
     if !tree.is_ordered() {
         findings.hint(Hint::UnorderedTree { tree: id });
     }

@@ -64,11 +64,7 @@ pub(super) async fn walk(
     Ok(())
 }
 
-async fn walk_below(
-    loader: &Arc<TreeLoader>,
-    root: Id,
-    counter: &mut impl Counter,
-) -> Result<()> {
+async fn walk_below(loader: &Arc<TreeLoader>, root: Id, counter: &mut impl Counter) -> Result<()> {
     let mut open = vec![Folder::new(root, Vec::new(), loader.load(root).await?)];
     counter.enter(root);
     while let Some(folder) = open.last_mut() {
