@@ -139,9 +139,9 @@ pub struct Outcome {
 
 impl Restore {
     /// A restore of everything with restic's defaults.
-    pub fn new(target: PathBuf) -> Self {
+    pub fn new(target: impl Into<PathBuf>) -> Self {
         Self {
-            target,
+            target: target.into(),
             filter: Arc::new(filter::Filter::Everything),
             overwrite: Overwrite::default(),
             delete: false,

@@ -3,6 +3,8 @@
 
 #[path = "bringing_back/dump.rs"]
 mod dump;
+#[path = "bringing_back/golden.rs"]
+mod golden;
 #[path = "bringing_back/hostile.rs"]
 mod hostile;
 #[path = "bringing_back/overwrite.rs"]

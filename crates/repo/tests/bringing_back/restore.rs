@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -358,7 +358,7 @@ async fn folders_deeper_than_a_path_may_be_come_back() {
     assert_eq!(restored.outcome.files_restored, 51);
     assert_eq!(restored.outcome.files_verified, 1);
     // The standard library can remove it, but not look at it.
-    let mut path = PathBuf::from(scratch.path("target"));
+    let mut path = scratch.path("target");
     path.extend([&name; 10]);
     assert!(path.is_dir());
 }

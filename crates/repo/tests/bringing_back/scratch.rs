@@ -31,19 +31,21 @@ pub(crate) use with;
 pub struct Scratch {
     pub backend: Mem,
     pub repository: Repository,
-    folder: tempfile::TempDir,
+    folder: restic_oracle::Scratch,
 }
 
 impl Scratch {
     pub async fn new() -> Self {
         let backend = Mem::new();
         let repository = init(Arc::new(backend.clone())).await;
-        Self { backend, repository, folder: tempfile::tempdir().unwrap() }
+        let folder = restic_oracle::Scratch::new();
+        folder.folder("work");
+        Self { backend, repository, folder }
     }
 
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.path().join("work").join(name)
     }
 
     pub async fn index(&self) -> Arc<Index> {
