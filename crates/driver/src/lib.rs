@@ -66,13 +66,8 @@ pub fn run(arguments: &[OsString]) -> Result {
         let interrupt = Interrupt::listen()
             .map_err(|error| Failure::new(format_args!("cannot listen for signals: {error}")))?;
         let terminal = Arc::new(Terminal::new(settings.verbosity, settings.json));
-        let session = Session {
-            settings,
-            environment,
-            terminal,
-            interrupt,
-            keepers: Keepers::default(),
-        };
+        let session =
+            Session { settings, environment, terminal, interrupt, keepers: Keepers::default() };
         let work = async {
             tokio::select! {
                 result = command.run(&session) => result,

@@ -48,7 +48,8 @@ impl<'a> Trial<'a> {
     /// Makes a scratch repository, beside the one that the options name or in a temporary folder, and
     /// an image unless some are given.
     pub async fn prepare(session: &'a Session, disks: Vec<PathBuf>) -> Result<Self> {
-        let unwritable = |error| Failure::new(format_args!("cannot make a scratch folder: {error}"));
+        let unwritable =
+            |error| Failure::new(format_args!("cannot make a scratch folder: {error}"));
         let scratch = tempfile::Builder::new()
             .prefix("one-restic-selftest-")
             .tempdir()
@@ -116,10 +117,7 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    async fn back_up(
-        &self,
-        parent: Option<(Id, Snapshot)>,
-    ) -> Result<((Id, Snapshot), Duration)> {
+    async fn back_up(&self, parent: Option<(Id, Snapshot)>) -> Result<((Id, Snapshot), Duration)> {
         let started = Instant::now();
         let index = self.repository.load_index(&Silent).await?;
         let mut backup = Backup::of_paths(self.sources.clone(), self.session.identity());
@@ -140,8 +138,7 @@ impl<'a> Trial<'a> {
         let index = Arc::new(self.repository.load_index(&Silent).await?);
         let mut restore = Restore::new(target.clone());
         restore.sparse = true;
-        let outcome =
-            restore.run(&self.repository, index, snapshot.tree, Arc::new(Silent)).await?;
+        let outcome = restore.run(&self.repository, index, snapshot.tree, Arc::new(Silent)).await?;
         if outcome.errors > 0 {
             return Err(Failure::new(format_args!("{} errors while restoring", outcome.errors)));
         }

@@ -69,11 +69,7 @@ impl Session {
     }
 
     /// The password of a repository to be made: where it is asked for, it is asked for twice.
-    pub async fn new_password(
-        &self,
-        access: &Access,
-        prompt: &str,
-    ) -> Result<Password> {
+    pub async fn new_password(&self, access: &Access, prompt: &str) -> Result<Password> {
         match access.gives_password(&self.environment) {
             true => self.password(access, prompt).await,
             false => password::ask_twice(prompt).await,
@@ -93,9 +89,10 @@ impl Session {
         let mut local = Local::new(folder);
         if let Some(connections) = self.settings.options.get("local.connections") {
             let connections = connections.parse().ok().filter(|&count| count > 0);
-            local = local.with_connections(connections.ok_or_else(|| {
-                Failure::new("-o local.connections needs a number from 1 on")
-            })?);
+            local = local
+                .with_connections(connections.ok_or_else(|| {
+                    Failure::new("-o local.connections needs a number from 1 on")
+                })?);
         }
         let terminal = Arc::clone(&self.terminal);
         let retry = Retry::new(local).on_retry(move |retrying: &Retrying<'_>| {
@@ -135,8 +132,7 @@ impl Session {
         let password = self.password(access, prompt).await?;
         let (hint, options) = (access.key_hint.as_deref(), self.repository_options());
         let counters = Counters::new(Arc::clone(&self.terminal));
-        let repository =
-            Repository::open(backend, &password, hint, options, &counters).await?;
+        let repository = Repository::open(backend, &password, hint, options, &counters).await?;
         self.terminal.say(
             Verbosity::Verbose,
             format!(

@@ -4,6 +4,8 @@
 //! PASSWORD=secret cargo run --example back_up -- /tmp/repository FILE…
 //! ```
 
+#![allow(clippy::print_stdout, reason = "an example is a program")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -57,6 +57,9 @@ pub enum LockKind {
     Exclusive,
 }
 
+/// Told who is in the way, and for how long the next try waits.
+pub type Waiting = Arc<dyn Fn(&[LockHolder], Duration) + Send + Sync>;
+
 /// How to take a lock.
 #[derive(Clone)]
 pub struct LockOptions {
@@ -65,7 +68,7 @@ pub struct LockOptions {
     /// For how long to try again when others are at work. Zero: not at all.
     pub retry: Duration,
     /// Told at every try that found others at work, with who they are and how long it waits now.
-    pub waiting: Option<Arc<dyn Fn(&[LockHolder], Duration) + Send + Sync>>,
+    pub waiting: Option<Waiting>,
     /// Counts the locks taken with these options, so that a program that is told to stop can wait until
     /// they are released.
     pub keepers: Keepers,

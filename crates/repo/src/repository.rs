@@ -333,11 +333,19 @@ impl Repository {
             if Id::of(&stored) != id {
                 return Ok(false);
             }
-            let json = this.decode_unpacked(FileType::Index, id, &stored)?;
+            let damaged = |detail| Error::damaged(handle, detail);
+            let opened = this.key().open(&stored).map_err(|error| damaged(error.to_string()))?;
             drop(stored);
-            builder
-                .add_file(id, &json)
-                .map_err(|error| Error::damaged(handle, error.to_string()))?;
+            let version = this.config().version;
+            match codec::unpacked_frame(version, &opened) {
+                // Never in memory as a whole: there may be thousands of these.
+                Some(frame) => builder.add_stream(id, || codec::frame_reader(frame))?,
+                None => {
+                    let limit = FileType::Index.size_limit();
+                    let json = codec::decode_unpacked(version, opened, limit).map_err(damaged)?;
+                    builder.add_file(id, &json)?;
+                }
+            }
             Ok::<_, Error>(true)
         })
         .await?;

@@ -205,9 +205,10 @@ impl Backup {
             false => archiver::Backup::of_paths(paths, identity),
         };
         if let Some(time) = &self.time {
-            plan.time = Some(Timestamp::parse_local(time).map_err(|error| {
-                Failure::new(format_args!("--time: {error}"))
-            })?);
+            plan.time = Some(
+                Timestamp::parse_local(time)
+                    .map_err(|error| Failure::new(format_args!("--time: {error}")))?,
+            );
         }
         plan.filter = exclusions;
         plan.excludes = self.exclude.remembered();

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use clap::Args;
 use restic_repo::lock::LockKind;
-use restic_repo::repository::Repository;
 use restic_repo::progress::Silent;
+use restic_repo::repository::Repository;
 use restic_repo::snapshot::{Filter, resolve};
 use restic_repo::walk;
 use restic_repo::{BlobHandle, FileType, Id};

@@ -121,7 +121,8 @@ impl Init {
         let password = session.new_password(access, prompt).await?;
         let polynomial = match self.copy_chunker_params {
             true => {
-                let other = session.open_at(&from, "enter password for source repository: ").await?;
+                let other =
+                    session.open_at(&from, "enter password for source repository: ").await?;
                 Some(other.config().chunker_polynomial)
             }
             false => None,

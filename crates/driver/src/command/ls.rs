@@ -258,17 +258,21 @@ mod tests {
         }
     }
 
+    fn folders(list: &[&str], recursive: bool) -> Folders {
+        Folders { list: list.iter().map(|&folder| folder.to_owned()).collect(), recursive }
+    }
+
     #[test]
     fn a_folder_shows_itself_and_what_is_in_it() {
-        let flat = ls(&["/srv/one"], false);
+        let flat = folders(&["/srv/one"], false);
         assert!(!flat.shows("/srv") && flat.enters("/srv"));
         assert!(flat.shows("/srv/one") && flat.enters("/srv/one"));
         assert!(flat.shows("/srv/one/a") && !flat.enters("/srv/one/a"));
         assert!(!flat.shows("/srv/onetwo") && !flat.enters("/srv/onetwo"));
-        assert!(ls(&["/srv/one"], true).enters("/srv/one/a"));
-        let all = ls(&[], false);
+        assert!(folders(&["/srv/one"], true).enters("/srv/one/a"));
+        let all = folders(&[], false);
         assert!(all.shows("/srv") && all.enters("/srv/a/b"));
-        let root = ls(&["/"], false);
+        let root = folders(&["/"], false);
         assert!(root.shows("/srv") && !root.enters("/srv"));
     }
 

@@ -55,12 +55,7 @@ impl Snapshots {
         session.locked(&repository, LockKind::Shared, read, list).await
     }
 
-    fn list(
-        &self,
-        session: &Session,
-        all: Vec<(Id, Snapshot)>,
-        filter: &Filter,
-    ) -> Result {
+    fn list(&self, session: &Session, all: Vec<(Id, Snapshot)>, filter: &Filter) -> Result {
         let mut chosen = choose(&session.terminal, &all, filter, &self.ids);
         let last = if self.last { Some(1) } else { self.latest };
         if let Some(last) = last {
