@@ -38,6 +38,8 @@ mod jobs;
 mod scan;
 mod stdin;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod worker;
 

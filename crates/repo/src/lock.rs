@@ -32,6 +32,8 @@ use crate::time::Timestamp;
 
 mod file;
 mod keeper;
+#[cfg(test)]
+mod tests;
 
 pub use file::{LockFile, list, remove_all, remove_stale};
 pub use keeper::Keepers;

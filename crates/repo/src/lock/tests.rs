@@ -1,0 +1,113 @@
+//! The protocol as two programs see it.
+
+use std::time::Duration;
+
+use super::*;
+use crate::backend::Backend;
+use crate::backend::fault::{Fault, Operation, Rule};
+use crate::handle::FileType;
+use crate::workshop::Workshop;
+
+fn options() -> LockOptions {
+    LockOptions::new(Identity::current())
+}
+
+async fn locks(repository: &Repository) -> usize {
+    repository.list(FileType::Lock).await.unwrap().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn shared_locks_go_together_and_exclusive_ones_go_alone() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let one = Lock::acquire(&repository, LockKind::Shared, &options()).await.unwrap();
+    let other = Lock::acquire(&repository, LockKind::Shared, &options()).await.unwrap();
+    assert_eq!(locks(&repository).await, 2);
+    let refused = Lock::acquire(&repository, LockKind::Exclusive, &options()).await;
+    match refused {
+        Err(Error::Locked { holders }) => assert_eq!(holders.len(), 2),
+        other => panic!("{other:?}"),
+    }
+    one.release().await.unwrap();
+    other.release().await.unwrap();
+    let alone = Lock::acquire(&repository, LockKind::Exclusive, &options()).await.unwrap();
+    let refused = Lock::acquire(&repository, LockKind::Shared, &options()).await;
+    assert!(matches!(refused, Err(Error::Locked { .. })));
+    alone.release().await.unwrap();
+    assert_eq!(locks(&repository).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_lock_ends_when_it_is_free() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let held = Lock::acquire(&repository, LockKind::Exclusive, &options()).await.unwrap();
+    let patient = LockOptions { retry: Duration::from_secs(60), ..options() };
+    let waiting = Lock::acquire(&repository, LockKind::Shared, &patient);
+    let release = async {
+        sleep(Duration::from_secs(12)).await;
+        held.release().await.unwrap();
+    };
+    let (acquired, ()) = tokio::join!(waiting, release);
+    acquired.unwrap().release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_at_any_moment_it_leaves_no_lock() {
+    let Workshop { repository, mem } = Workshop::new().await;
+    let fault = Arc::new(Fault::new(mem));
+    fault.inject(Rule::delay(Duration::from_millis(500)).on(Operation::Save).always());
+    let slow = repository.with_backend(fault as Arc<dyn Backend>);
+    for moment in [0, 1, 100, 499, 501, 650, 750] {
+        let options = options();
+        let acquiring = Lock::acquire(&slow, LockKind::Exclusive, &options);
+        let moment = Duration::from_millis(moment);
+        drop(tokio::time::timeout(moment, acquiring).await);
+        options.keepers.idle().await;
+        assert_eq!(locks(&repository).await, 0, "dropped after {moment:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_somebody_removed_stops_the_work() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let quick = LockOptions { refresh: Duration::from_millis(20), ..options() };
+    let lock = Lock::acquire(&repository, LockKind::Shared, &quick).await.unwrap();
+    remove_all(&repository).await.unwrap();
+    let never: std::future::Pending<Result<()>> = std::future::pending();
+    let stopped = lock.protect(never).await;
+    assert!(matches!(stopped, Err(Error::LockLost { .. })), "{stopped:?}");
+    lock.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refresh_changes_the_file_and_keeps_the_lock() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let quick = LockOptions { refresh: Duration::from_millis(20), ..options() };
+    let lock = Lock::acquire(&repository, LockKind::Shared, &quick).await.unwrap();
+    let first = lock.id().unwrap();
+    while lock.id() == Some(first) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    lock.release().await.unwrap();
+    assert_eq!(locks(&repository).await, 0);
+}
+
+#[tokio::test]
+async fn only_the_locks_of_the_dead_are_stale() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let me = Identity::current();
+    let mut dead = LockFile::new(LockKind::Exclusive, &me);
+    dead.pid = 0x7fff_fff0; // above every limit of Linux
+    let mut elsewhere = dead.clone();
+    elsewhere.hostname = "elsewhere".into();
+    let mut old = elsewhere.clone();
+    old.time = old.time.add_seconds(-31 * 60);
+    let alive = LockFile::new(LockKind::Exclusive, &me);
+    for lock in [&dead, &elsewhere, &old, &alive] {
+        lock.save(&repository).await.unwrap();
+    }
+    assert_eq!(remove_stale(&repository, &me.hostname).await.unwrap(), 2);
+    let left: Vec<_> = list(&repository).await.unwrap();
+    let left: Vec<_> = left.into_iter().map(|(_, holder)| holder.unwrap().hostname).collect();
+    assert!(left.contains(&"elsewhere".to_owned()) && left.contains(&me.hostname), "{left:?}");
+    assert_eq!(remove_all(&repository).await.unwrap(), 2);
+}
