@@ -91,6 +91,7 @@ pub mod progress;
 pub mod reader;
 pub mod repository;
 pub mod restorer;
+mod sha256;
 pub mod snapshot;
 pub mod stats;
 pub mod time;

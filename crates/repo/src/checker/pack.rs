@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use sha2::{Digest, Sha256};
-
 use crate::bench::Bench;
 use crate::blob::BlobEntry;
 use crate::checker::report::PackFault;
@@ -12,6 +10,7 @@ use crate::error::Error;
 use crate::id::Id;
 use crate::index::PackBlobs;
 use crate::pack::{self, HeaderError};
+use crate::sha256::Hasher;
 
 /// How much of a pack is read at once, in bytes: enough to hide a round trip, little enough to be in
 /// the processor's cache still when it is decoded. A larger blob is read as a whole.
@@ -37,7 +36,7 @@ pub(super) struct PackCheck {
     size: u64,
     /// The blobs that can be where the index says, in order.
     blobs: Vec<BlobEntry>,
-    hash: Sha256,
+    hash: Hasher,
     /// The end of the file, where the header is.
     tail: Vec<u8>,
     faults: Vec<PackFault>,
@@ -62,7 +61,7 @@ impl PackCheck {
                 blobs.push(*entry);
             }
         }
-        Self { id: listed.pack, size, blobs, hash: Sha256::new(), tail: Vec::new(), faults }
+        Self { id: listed.pack, size, blobs, hash: Hasher::new(), tail: Vec::new(), faults }
     }
 
     /// The parts in which the file is to be read: all of it, in order.
@@ -117,23 +116,26 @@ impl PackCheck {
 
     fn check_blob(&mut self, entry: &BlobEntry, sealed: &[u8], bench: &mut Bench) {
         let Bench { decoder, plaintext } = bench;
-        self.hash.update(sealed);
-        let blob = entry.handle;
-        match decoder.decode(blob, sealed, entry.uncompressed_length, plaintext) {
-            Err(error) => self.faults.push(PackFault::Blob(error)),
-            Ok(()) => {
-                let (expected, found) = (entry.uncompressed_length, plaintext.len() as u64);
-                if entry.is_compressed() && u64::from(expected) != found {
-                    self.faults.push(PackFault::BlobLength { blob, expected, found });
-                }
-            }
+        let (blob, claim) = (entry.handle, entry.uncompressed_length);
+        if let Err(error) = decoder.decode_unverified(blob, sealed, claim, plaintext) {
+            self.hash.update(sealed);
+            self.faults.push(PackFault::Blob(error));
+            return;
+        }
+        let mut content = Hasher::new();
+        self.hash.update_both(sealed, &mut content, plaintext);
+        let found = plaintext.len() as u64;
+        if content.finish() != blob.id {
+            let error = Error::damaged(blob, "its content does not match its id");
+            self.faults.push(PackFault::Blob(error));
+        } else if entry.is_compressed() && u64::from(claim) != found {
+            self.faults.push(PackFault::BlobLength { blob, expected: claim, found });
         }
     }
 
     /// What was found wrong, once all segments were looked at.
     pub(super) fn finish(mut self, key: &Key) -> Vec<PackFault> {
-        let hash = std::mem::take(&mut self.hash);
-        let found = Id::from_bytes(hash.finalize().into());
+        let found = self.hash.clone().finish();
         if found != self.id {
             self.faults.push(PackFault::Hash { found });
         }
@@ -197,19 +199,19 @@ mod tests {
 
     #[test]
     fn segments_hold_several_whole_blobs() {
-        const MIB: u32 = 1 << 20;
-        let pack = listed(&[(0, MIB), (MIB, 2 * MIB), (3 * MIB, 2 * MIB), (5 * MIB, 6 * MIB)]);
-        let check = PackCheck::new(&pack, 11 * u64::from(MIB) + 300);
+        const PART: u32 = SEGMENT as u32 / 4;
+        let spans = [(0, PART), (PART, 2 * PART), (3 * PART, 2 * PART), (5 * PART, 6 * PART)];
+        let check = PackCheck::new(&listed(&spans), 11 * u64::from(PART) + 300);
         let segments: Vec<_> =
             check.segments().into_iter().map(|part| (part.range, part.blobs)).collect();
-        let mib = |n| n * u64::from(MIB);
+        let parts = |n| n * u64::from(PART);
         assert_eq!(
             segments,
             [
-                (0..mib(3), 0..2),
-                (mib(3)..mib(5), 2..3),
-                (mib(5)..mib(11), 3..4),
-                (mib(11)..mib(11) + 300, 0..0),
+                (0..parts(3), 0..2),
+                (parts(3)..parts(5), 2..3),
+                (parts(5)..parts(11), 3..4),
+                (parts(11)..parts(11) + 300, 0..0),
             ]
         );
     }
