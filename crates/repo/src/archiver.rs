@@ -188,6 +188,7 @@ impl Backup {
             unreadable: AtomicU64::new(0),
         };
         let paths = self.source.recorded_paths()?;
+        let is_stream = matches!(self.source, Source::Stream { .. });
         let (walk, open) = match self.source {
             Source::Paths(paths) => (Walk::new(Targets::new(&paths)?, tree_before).0, Vec::new()),
             Source::Stream { path, content } => {
@@ -224,6 +225,12 @@ impl Backup {
                 Err(cause) if !matches!(cause, Error::Cancelled) => cause,
                 _ => failure,
             });
+        }
+        if is_stream && result.unreadable > 0 {
+            // Half of a stream is not worth having, and must not pass for the whole.
+            return Err(Error::Refused(
+                "the stream could not be read to its end, so no snapshot was stored".into(),
+            ));
         }
         let added = packer.finish().await?;
         progress.end(Phase::BackupFiles);
