@@ -88,11 +88,19 @@ impl LockFile {
 /// Unlike restic this does not send SIGHUP to find out: signal 0 asks without disturbing anybody. A
 /// process of another user answers "not permitted", and exists.
 fn process_exists(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    match pid.map(rustix::process::test_kill_process) {
+    let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    match number.map(rustix::process::test_kill_process) {
         None | Some(Err(rustix::io::Errno::SRCH)) => false,
-        Some(_) => true,
+        Some(_) => !is_zombie(pid),
     }
+}
+
+/// Whether a process has ended and only waits for its parent to notice, which in a container may be for
+/// ever. It works on nothing any more.
+fn is_zombie(pid: u32) -> bool {
+    // The state stands behind the name, which is in brackets and may hold anything.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// Reads one lock. Nothing if it is gone by now, or empty: that is what a program leaves that died

@@ -111,3 +111,16 @@ async fn only_the_locks_of_the_dead_are_stale() {
     assert!(left.contains(&"elsewhere".to_owned()) && left.contains(&me.hostname), "{left:?}");
     assert_eq!(remove_all(&repository).await.unwrap(), 2);
 }
+
+#[test]
+fn a_process_that_only_waits_to_be_noticed_is_dead() {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let mut lock = LockFile::new(LockKind::Shared, &Identity::current());
+    lock.pid = child.id();
+    let hostname = lock.hostname.clone();
+    while !lock.is_stale(&hostname) {
+        std::thread::yield_now();
+    }
+    child.wait().unwrap();
+    assert!(lock.is_stale(&hostname));
+}
