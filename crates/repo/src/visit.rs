@@ -18,7 +18,7 @@ use crate::node::NodeType;
 use crate::repository::Repository;
 use crate::tree::Tree;
 use crate::used::UsedBlobs;
-pub(crate) use loader::TreeLoader;
+pub(crate) use loader::{Loaded, TreeLoader};
 
 mod loader;
 mod window;

@@ -61,6 +61,31 @@ async fn what_snapshots_share_counts_again_in_each() {
 }
 
 #[tokio::test]
+async fn trees_that_come_again_among_many_count_each_time_they_come() {
+    // 100 folders; the first holds 60 of the others, which are thus known when it is their turn.
+    let leaves: Vec<_> = (0..99)
+        .map(|n| tree(vec![Node { size: 1 << (n % 20), ..file(&format!("f{n}"), &[]) }]))
+        .collect();
+    let name = |n: usize| format!("d{n:03}");
+    let named = |trees: &[Piece]| -> Vec<Node> {
+        trees.iter().enumerate().map(|(n, tree)| folder(&name(n), tree)).collect()
+    };
+    let first = tree(named(&leaves[20..80]));
+    let mut nodes = vec![folder("a", &first)];
+    nodes.extend(named(&leaves));
+    let root = tree(nodes);
+    let all: u64 = (0..99).map(|n| 1 << (n % 20)).sum();
+    let inner: u64 = (20..80).map(|n| 1 << (n % 20)).sum();
+    let trees = [root, first].into_iter().chain(leaves).collect();
+    let (shop, ids) = shop_with(trees, vec![data("x")]).await;
+    let stats = counted(&shop, &ids[..1], Mode::RestoreSize).await;
+    assert_eq!(stats.total_size, all + inner);
+    assert_eq!(stats.total_file_count, 1 + 2 * (99 + 60));
+    let stats = counted(&shop, &ids[..1], Mode::FilesByContents).await;
+    assert_eq!(stats.total_file_count, 1, "all are without content");
+}
+
+#[tokio::test]
 async fn files_of_the_same_content_count_once_and_all_without_content_as_one() {
     let (one, two) = (data("one"), data("three"));
     let sub = tree(vec![file("again", &[&one]), file("both", &[&one, &two])]);

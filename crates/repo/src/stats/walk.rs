@@ -14,7 +14,7 @@ use crate::node::{Node, NodeType};
 use crate::progress::{Phase, Progress};
 use crate::repository::Repository;
 use crate::tree::Tree;
-use crate::visit::TreeLoader;
+use crate::visit::{Loaded, TreeLoader};
 
 /// Counts nodes.
 pub(super) trait Counter {
@@ -39,8 +39,10 @@ pub(super) trait Counter {
     fn leave(&mut self) {}
 }
 
-/// How many trees of each open folder are loaded before it is their turn.
-const AHEAD: usize = 16;
+/// How many trees of an open folder are loaded together before it is their turn.
+const AHEAD: usize = 32;
+/// How many sealed bytes these have, unless one alone has more.
+const AHEAD_BYTES: u64 = 1 << 20;
 
 /// Shows all nodes to the counter: those of a folder in the order of its tree, and what is in a folder
 /// right after the folder itself.
@@ -65,7 +67,7 @@ pub(super) async fn walk(
 }
 
 async fn walk_below(loader: &Arc<TreeLoader>, root: Id, counter: &mut impl Counter) -> Result<()> {
-    let mut open = vec![Folder::new(root, Vec::new(), loader.load(root).await?)];
+    let mut open = vec![Folder::new(root, Vec::new(), load_one(loader, root).await?)];
     counter.enter(root);
     while let Some(folder) = open.last_mut() {
         let Some(node) = folder.nodes.next() else {
@@ -78,20 +80,21 @@ async fn walk_below(loader: &Arc<TreeLoader>, root: Id, counter: &mut impl Count
         let Some(subtree) = node.subtree.filter(|_| node.node_type == NodeType::Dir) else {
             continue;
         };
-        let tree = folder.take(subtree, loader, &*counter);
         if counter.knows(&subtree) {
             counter.repeat(&subtree);
             continue;
         }
+        let tree = folder.tree(subtree, loader, &*counter).await?;
         let path = [&*folder.path, b"/", node.name.as_bytes()].concat();
-        let tree = match tree {
-            Some(loading) => loading.tree().await?,
-            None => loader.load(subtree).await?,
-        };
         counter.enter(subtree);
         open.push(Folder::new(subtree, path, tree));
     }
     Ok(())
+}
+
+async fn load_one(loader: &TreeLoader, id: Id) -> Result<Tree> {
+    let loaded = loader.load(vec![id]).await?.pop();
+    loaded.map_or(Err(Error::BlobNotFound(BlobHandle::tree(id))), |(_, tree)| tree)
 }
 
 /// A folder that the walk is in.
@@ -100,10 +103,12 @@ struct Folder {
     path: Vec<u8>,
     /// What is still to come.
     nodes: vec::IntoIter<Node>,
-    /// The folders in it that are not being loaded yet, in order.
+    /// The trees of the folders in it that are not being loaded yet, in order.
     waiting: VecDeque<Id>,
     /// Those that are.
-    loading: VecDeque<(Id, Loading)>,
+    loading: Option<Loading>,
+    /// Those that are loaded.
+    loaded: VecDeque<(Id, Result<Tree>)>,
 }
 
 impl Folder {
@@ -111,7 +116,7 @@ impl Folder {
         let folders = tree.nodes().iter().filter(|node| node.node_type == NodeType::Dir);
         let waiting = folders.filter_map(|node| node.subtree).collect();
         let nodes = tree.into_nodes().into_iter();
-        Self { tree: id, path, nodes, waiting, loading: VecDeque::new() }
+        Self { tree: id, path, nodes, waiting, loading: None, loaded: VecDeque::new() }
     }
 
     /// What restic refuses to count.
@@ -125,43 +130,64 @@ impl Folder {
         Err(Error::damaged(BlobHandle::tree(self.tree), detail))
     }
 
-    /// The tree of the next folder if it is being loaded, and sees to it that those behind it are.
-    fn take(
+    /// The tree of the next folder. Those of the folders behind it are loaded meanwhile.
+    async fn tree(
         &mut self,
-        next: Id,
+        id: Id,
         loader: &Arc<TreeLoader>,
         counter: &impl Counter,
-    ) -> Option<Loading> {
-        let taken = match self.loading.front() {
-            Some((id, _)) if *id == next => self.loading.pop_front(),
-            _ => None,
-        };
-        if taken.is_none() && self.waiting.front() == Some(&next) {
-            self.waiting.pop_front();
+    ) -> Result<Tree> {
+        loop {
+            // Those before it have become known since they were asked for.
+            while let Some((next, tree)) = self.loaded.pop_front() {
+                if self.loaded.len() <= AHEAD / 2 {
+                    self.load_ahead(loader, counter);
+                }
+                if next == id {
+                    return tree;
+                }
+            }
+            self.load_ahead(loader, counter);
+            match self.loading.take() {
+                Some(loading) => self.loaded.extend(loading.trees().await?),
+                None => return load_one(loader, id).await,
+            }
         }
-        while self.loading.len() < AHEAD
+    }
+
+    fn load_ahead(&mut self, loader: &Arc<TreeLoader>, counter: &impl Counter) {
+        if self.loading.is_some() {
+            return;
+        }
+        let mut ids = Vec::new();
+        let mut bytes = 0;
+        while ids.len() < AHEAD
+            && bytes < AHEAD_BYTES
             && let Some(id) = self.waiting.pop_front()
         {
             if !counter.knows(&id) {
-                self.loading.push_back((id, Loading::new(loader, id)));
+                bytes += loader.stored(&id);
+                ids.push(id);
             }
         }
-        taken.map(|(_, loading)| loading)
+        if !ids.is_empty() {
+            self.loading = Some(Loading::new(loader, ids));
+        }
     }
 }
 
-/// A tree on its way. Dropped, it is not loaded any more.
-struct Loading(JoinHandle<Result<Tree>>);
+/// Trees on their way. Dropped, they are not loaded any more.
+struct Loading(JoinHandle<Result<Loaded>>);
 
 impl Loading {
-    fn new(loader: &Arc<TreeLoader>, id: Id) -> Self {
+    fn new(loader: &Arc<TreeLoader>, ids: Vec<Id>) -> Self {
         let loader = Arc::clone(loader);
-        Self(tokio::spawn(async move { loader.load(id).await }))
+        Self(tokio::spawn(async move { loader.load(ids).await }))
     }
 
-    async fn tree(mut self) -> Result<Tree> {
+    async fn trees(mut self) -> Result<Loaded> {
         match (&mut self.0).await {
-            Ok(tree) => tree,
+            Ok(trees) => trees,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Err(Error::Cancelled),
         }

@@ -13,6 +13,9 @@ use crate::repository::Repository;
 use crate::tree::Tree;
 use crate::visit::window::Windows;
 
+/// Some trees, or why they cannot be had.
+pub(crate) type Loaded = Vec<(Id, Result<Tree>)>;
+
 /// Loads trees for those who load very many.
 pub(crate) struct TreeLoader {
     repository: Repository,
@@ -31,16 +34,31 @@ impl TreeLoader {
         }
     }
 
-    /// One tree.
-    pub(crate) async fn load(&self, id: Id) -> Result<Tree> {
-        let place = self.index.lookup(&BlobHandle::tree(id)).next();
-        let sealed = self.windows.load(&[place]).await.pop().flatten();
-        let decoded =
-            self.benches.work(move |bench| Ok(decode(place.as_ref(), sealed, bench))).await?;
-        match decoded {
-            Some(tree) => Ok(tree),
-            None => self.load_elsewhere(id).await,
+    /// How many bytes a tree has in its pack; 0 if the index lacks it.
+    pub(crate) fn stored(&self, id: &Id) -> u64 {
+        let place = self.index.lookup(&BlobHandle::tree(*id)).next();
+        place.map_or(0, |place| place.entry.length.into())
+    }
+
+    /// Some trees, in their order.
+    pub(crate) async fn load(&self, ids: Vec<Id>) -> Result<Loaded> {
+        let place = |id: &Id| self.index.lookup(&BlobHandle::tree(*id)).next();
+        let places: Vec<_> = ids.iter().map(place).collect();
+        let sealed = self.windows.load(&places).await;
+        let decode_all = move |bench: &mut Bench| {
+            let pairs = places.iter().zip(sealed);
+            Ok(pairs.map(|(place, sealed)| decode(place.as_ref(), sealed, bench)).collect())
+        };
+        let decoded: Vec<Option<Tree>> = self.benches.work(decode_all).await?;
+        let mut trees = Vec::with_capacity(ids.len());
+        for (id, tree) in ids.into_iter().zip(decoded) {
+            let tree = match tree {
+                Some(tree) => Ok(tree),
+                None => self.load_elsewhere(id).await,
+            };
+            trees.push((id, tree));
         }
+        Ok(trees)
     }
 
     /// A tree that could not be had at its first place. If there is no other, this says why.
@@ -55,7 +73,7 @@ pub(super) fn decode(
     sealed: Option<Bytes>,
     bench: &mut Bench,
 ) -> Option<Tree> {
-    let Bench { decoder, plaintext } = bench;
+    let Bench { decoder, plaintext, .. } = bench;
     let entry = place?.entry;
     decoder.decode(entry.handle, &sealed?, entry.uncompressed_length, plaintext).ok()?;
     Tree::decode(plaintext).ok()
