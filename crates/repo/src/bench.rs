@@ -1,36 +1,75 @@
 //! Workbenches: what it takes to decode blobs, used again and again.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 
+use crate::blob::BlobEntry;
+use crate::buffers::Buffers;
+use crate::chunker;
 use crate::codec::Decoder;
 use crate::error::{Error, Result};
 use crate::repository::{Repository, on_worker};
 
-/// A decoder and a buffer.
+/// A decoder, and room for what it makes.
 pub(crate) struct Bench {
     /// Opens, decompresses and verifies.
     pub(crate) decoder: Decoder,
-    /// Room for the plaintext.
+    /// Room for a plaintext that is looked at here and now.
     pub(crate) plaintext: Vec<u8>,
+    /// Room for those that are kept for a while; all benches share it.
+    pub(crate) buffers: Buffers,
+}
+
+impl Bench {
+    /// A blob's plaintext in a buffer of its own. Its hash is left to the caller.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; [`Error::Io`] if there is no memory.
+    pub(crate) fn open(&mut self, entry: &BlobEntry, sealed: &[u8]) -> Result<Vec<u8>> {
+        let claim = entry.plaintext_length();
+        // A claim that nothing restic stores comes near to gets no memory in advance.
+        let length = if claim <= MOST_CLAIMED { claim as usize } else { 0 };
+        let taken = self.buffers.take(length);
+        let mut plaintext = taken.map_err(|error| Error::io("decode", "a blob", error))?;
+        let (handle, claim) = (entry.handle, entry.uncompressed_length);
+        self.decoder.decode_unverified(handle, sealed, claim, &mut plaintext)?;
+        Ok(plaintext)
+    }
 }
 
 /// As many benches as threads may compute at a time.
 pub(crate) struct Benches {
     repository: Repository,
     permits: Arc<Semaphore>,
+    buffers: Buffers,
     idle: Mutex<Vec<Bench>>,
+}
+
+impl fmt::Debug for Benches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Benches")
+    }
 }
 
 /// The largest buffer that is kept, in bytes: more than any blob of restic's has. A larger one is given
 /// back to the system after use.
 const KEPT: usize = 16 << 20;
+/// The longest plaintext that gets a buffer by its claim alone, in bytes: the longest chunk.
+const MOST_CLAIMED: u64 = chunker::MAX_SIZE as u64;
+/// How many bytes of idle buffers are kept.
+const IDLE: usize = 32 << 20;
 
 impl Benches {
     pub(crate) fn new(repository: &Repository) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(repository.options().workers.max(1)));
-        Arc::new(Self { repository: repository.clone(), permits, idle: Mutex::default() })
+        Arc::new(Self {
+            repository: repository.clone(),
+            permits,
+            buffers: Buffers::new(IDLE),
+            idle: Mutex::default(),
+        })
     }
 
     /// Computes at a bench, on a thread that may block, once a bench is free.
@@ -46,7 +85,11 @@ impl Benches {
             let idle = benches.idle().pop();
             let mut bench = match idle {
                 Some(bench) => bench,
-                None => Bench { decoder: benches.repository.decoder()?, plaintext: Vec::new() },
+                None => Bench {
+                    decoder: benches.repository.decoder()?,
+                    plaintext: Vec::new(),
+                    buffers: benches.buffers.clone(),
+                },
             };
             let result = job(&mut bench);
             if bench.plaintext.capacity() <= KEPT {

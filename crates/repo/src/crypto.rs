@@ -136,9 +136,9 @@ impl Key {
         if !bool::from(self.mac(nonce, text).ct_eq(mac)) {
             return Err(OpenError::WrongMac);
         }
-        plaintext.clear();
-        plaintext.extend_from_slice(text);
-        Aes256Ctr::new(&Array(self.encrypt), &Array(*nonce)).apply_keystream(plaintext);
+        // What is in there already is overwritten, and needs not be cleared.
+        plaintext.resize(text.len(), 0);
+        Aes256Ctr::new(&Array(self.encrypt), &Array(*nonce)).apply_keystream_b2b(text, plaintext);
         Ok(())
     }
 

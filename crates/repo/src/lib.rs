@@ -68,6 +68,7 @@ pub mod archiver;
 pub mod backend;
 mod bench;
 mod blob;
+mod buffers;
 pub mod checker;
 pub mod chunker;
 pub mod codec;

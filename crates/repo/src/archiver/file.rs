@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::archiver::walk::Leaf;
 use crate::chunker::{self, Chunk, Cutter, Source};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::id::Id;
 use crate::node::Node;
 
@@ -32,19 +32,28 @@ struct State {
     stored: u64,
 }
 
+/// Room for the chunks that a worker cuts off at a time: two hashes at a time take less than two.
+pub(super) type Room = [Vec<u8>; 2];
+
 /// What a worker got.
-pub(super) enum Piece {
-    /// A chunk, in the worker's buffer. To be given back by [`OpenFile::stored`].
-    Data {
-        /// Its place in the file.
-        at: usize,
-        /// Its length in bytes.
-        length: usize,
-    },
-    /// So many chunks of zeros, which need nothing more than that the zero chunk is stored.
-    Zeros(u64),
-    /// There is nothing left to cut off.
+pub(super) struct Cut {
+    /// Chunks, in the worker's buffers: the place of each in the file, and its length in bytes. Each is
+    /// to be given back by [`OpenFile::stored`].
+    pub chunks: Vec<(usize, usize)>,
+    /// How many chunks of zeros came along, which need nothing more than that the zero chunk is stored.
+    pub zeros: u64,
+    /// What comes behind these.
+    pub rest: Rest,
+}
+
+/// What is behind the chunks that were cut off.
+pub(super) enum Rest {
+    /// More to be cut off.
+    More,
+    /// Nothing.
     End,
+    /// Something that cannot be read. The file is given up.
+    Unreadable(Error),
 }
 
 /// A file all of whose chunks are stored.
@@ -78,45 +87,48 @@ impl OpenFile {
         Self { leaf, before, cutter: Mutex::new(Some(cutter)), state: Mutex::new(state) }
     }
 
-    /// Cuts off the next chunk, into `buffer`.
-    ///
-    /// # Errors
-    /// What reading died of. The file is given up then.
-    pub fn cut(&self, buffer: &mut Vec<u8>) -> Result<Piece> {
+    /// Cuts off the next chunks.
+    pub fn cut(&self, room: &mut Room) -> Cut {
+        let mut cut = Cut { chunks: Vec::with_capacity(room.len()), zeros: 0, rest: Rest::More };
         let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = cutter.as_mut() else { return Ok(Piece::End) };
-        // The place in the file is taken before another worker may cut.
-        match open.next(buffer) {
-            Ok(Some(Chunk::Data(data))) => {
-                let length = data.len();
-                let mut state = self.lock();
-                let at = state.content.len();
-                state.content.push(Id::default());
-                state.size += length as u64;
-                state.in_work += 1;
-                Ok(Piece::Data { at, length })
-            }
-            Ok(Some(chunk @ Chunk::Zeros(count))) => {
-                let mut state = self.lock();
-                let size = chunk.size();
-                let length = state.content.len().saturating_add(count as usize);
-                state.content.resize(length, chunker::ZERO_CHUNK_ID);
-                state.size += size;
-                Ok(Piece::Zeros(count))
-            }
-            Ok(None) => {
-                *cutter = None;
-                self.lock().ended = true;
-                Ok(Piece::End)
-            }
-            Err(error) => {
-                *cutter = None;
-                let mut state = self.lock();
-                state.ended = true;
-                state.failed = true;
-                Err(Error::io("read", &self.leaf.path, error))
+        for buffer in room {
+            let next = match cutter.as_mut() {
+                Some(open) => open.next(buffer),
+                None => Ok(None),
+            };
+            // The place in the file is taken before another worker may cut.
+            let mut state = self.lock();
+            match next {
+                Ok(Some(Chunk::Data(data))) => {
+                    state.size += data.len() as u64;
+                    cut.chunks.push((state.content.len(), data.len()));
+                    state.content.push(Id::default());
+                    state.in_work += 1;
+                }
+                Ok(Some(chunk @ Chunk::Zeros(count))) => {
+                    let length = state.content.len().saturating_add(count as usize);
+                    state.content.resize(length, chunker::ZERO_CHUNK_ID);
+                    state.size += chunk.size();
+                    cut.zeros = count;
+                    break;
+                }
+                Ok(None) => {
+                    *cutter = None;
+                    state.ended = true;
+                    cut.rest = Rest::End;
+                    break;
+                }
+                Err(error) => {
+                    *cutter = None;
+                    state.ended = true;
+                    state.failed = true;
+                    let error = Error::io("read", &self.leaf.path, error);
+                    cut.rest = Rest::Unreadable(error);
+                    break;
+                }
             }
         }
+        cut
     }
 
     /// A chunk is stored.

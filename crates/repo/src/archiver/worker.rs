@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::archiver::file::{OpenFile, Piece};
+use crate::archiver::file::{Cut, OpenFile, Rest, Room};
 use crate::archiver::folder::Folder;
 use crate::archiver::jobs::{Job, Jobs};
 use crate::archiver::walk::Leaf;
@@ -20,6 +20,7 @@ use crate::id::Id;
 use crate::node::{Node, NodeType};
 use crate::packer::{Packer, Saved};
 use crate::progress::{Item, ItemAction, Phase};
+use crate::sha256;
 use crate::snapshot::Summary;
 use crate::tree::Tree;
 
@@ -39,7 +40,7 @@ pub(super) struct Work {
 /// What a worker uses again and again.
 struct Tools {
     encoder: Encoder,
-    chunk: Vec<u8>,
+    room: Room,
     sealed: Vec<u8>,
 }
 
@@ -85,7 +86,7 @@ impl Work {
     /// Works until there is nothing left to do.
     pub fn run(&self) {
         let worked = self.surroundings.repository.encoder().and_then(|encoder| {
-            self.work(&mut Tools { encoder, chunk: Vec::new(), sealed: Vec::new() })
+            self.work(&mut Tools { encoder, room: Room::default(), sealed: Vec::new() })
         });
         if let Err(error) = worked {
             self.stop.store(true, Ordering::Relaxed);
@@ -119,7 +120,7 @@ impl Work {
 
     /// Stores chunks of a file until there is none left.
     fn read(&self, file: &Arc<OpenFile>, tools: &mut Tools) -> Result<()> {
-        while !self.stopped() && self.store_piece(file, tools)? {}
+        while !self.stopped() && self.store_some(file, tools)? {}
         Ok(())
     }
 
@@ -197,43 +198,37 @@ impl Work {
         content.is_some_and(|ids| ids.iter().all(|id| index.contains(&BlobHandle::data(*id))))
     }
 
-    /// Cuts off and stores the next chunk of a file. False once there is none.
-    fn store_piece(&self, file: &Arc<OpenFile>, tools: &mut Tools) -> Result<bool> {
-        match file.cut(&mut tools.chunk) {
-            Ok(Piece::Data { at, length }) => {
-                let Tools { encoder, chunk, sealed } = tools;
-                let chunk = &chunk[..length];
-                let id = Id::of(chunk);
-                let saved = self.packer.save(encoder, BlobHandle::data(id), chunk, sealed)?;
-                let (added, stored) = match saved {
-                    Saved::Known => (0, 0),
-                    Saved::New { stored } => (length as u64, stored),
-                };
-                file.stored(at, id, added, stored);
-                self.surroundings.progress.advance(Phase::BackupBytes, length as u64);
-                self.finish(file, tools)?;
-                Ok(true)
-            }
-            Ok(Piece::Zeros(count)) => {
-                let zeros = chunker::zero_chunk();
-                let handle = BlobHandle::data(chunker::ZERO_CHUNK_ID);
-                self.packer.save(&mut tools.encoder, handle, &zeros, &mut tools.sealed)?;
-                let length = count.saturating_mul(chunker::MIN_SIZE as u64);
-                self.surroundings.progress.advance(Phase::BackupBytes, length);
-                Ok(true)
-            }
-            Ok(Piece::End) => {
-                self.jobs.ended(file);
-                self.finish(file, tools)?;
-                Ok(false)
-            }
-            Err(error) => {
-                self.jobs.ended(file);
-                self.surroundings.unreadable(&file.leaf.path, error);
-                self.finish(file, tools)?;
-                Ok(false)
-            }
+    /// Cuts off and stores the next chunks of a file. False once there are none.
+    fn store_some(&self, file: &Arc<OpenFile>, tools: &mut Tools) -> Result<bool> {
+        let Tools { encoder, room, sealed } = tools;
+        let Cut { chunks, zeros, rest } = file.cut(room);
+        let contents: Vec<&[u8]> =
+            chunks.iter().zip(room).map(|((_, length), buffer)| &buffer[..*length]).collect();
+        let ids = sha256::ids_of(&contents);
+        for (((at, _), chunk), id) in chunks.into_iter().zip(contents).zip(ids) {
+            let saved = self.packer.save(encoder, BlobHandle::data(id), chunk, sealed)?;
+            let (added, stored) = match saved {
+                Saved::Known => (0, 0),
+                Saved::New { stored } => (chunk.len() as u64, stored),
+            };
+            file.stored(at, id, added, stored);
+            self.surroundings.progress.advance(Phase::BackupBytes, chunk.len() as u64);
         }
+        if zeros > 0 {
+            let handle = BlobHandle::data(chunker::ZERO_CHUNK_ID);
+            self.packer.save(encoder, handle, &chunker::zero_chunk(), sealed)?;
+            let length = zeros.saturating_mul(chunker::MIN_SIZE as u64);
+            self.surroundings.progress.advance(Phase::BackupBytes, length);
+        }
+        let is_over = !matches!(rest, Rest::More);
+        if is_over {
+            self.jobs.ended(file);
+        }
+        if let Rest::Unreadable(error) = rest {
+            self.surroundings.unreadable(&file.leaf.path, error);
+        }
+        self.finish(file, tools)?;
+        Ok(!is_over)
     }
 
     /// Brings a file into its folder, if all of it is stored.

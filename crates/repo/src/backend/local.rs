@@ -16,12 +16,16 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::BackendErrorKind::{self, Permanent, TooLarge, TooShort};
 use super::{Backend, BackendError, Extent, FileInfo, Properties};
+use crate::buffers::Buffers;
 use crate::handle::{FileType, Handle};
 use crate::id::Id;
 
 /// How many threads list the 256 folders of `data/`. Storage answers several questions at once, on a
 /// network above all.
 const LISTERS: usize = 8;
+/// How many bytes of buffers for what is read are kept for the next time: as many as are in use while
+/// packs are read one after the other.
+const IDLE: usize = 16 << 20;
 
 /// A repository in a folder.
 ///
@@ -37,7 +41,11 @@ impl Local {
     /// The repository in this folder, whether there is one yet or not.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
-            folder: Arc::new(Folder { path: path.into(), making: RwLock::default() }),
+            folder: Arc::new(Folder {
+                path: path.into(),
+                making: RwLock::default(),
+                buffers: Buffers::new(IDLE),
+            }),
             connections: 2,
         }
     }
@@ -190,6 +198,7 @@ struct Folder {
     path: PathBuf,
     /// Held while folders are made, so that nobody finds one whose own name is not durable yet.
     making: RwLock<()>,
+    buffers: Buffers,
 }
 
 impl Folder {
@@ -236,7 +245,23 @@ impl Folder {
             let account = format!("{length} bytes from {offset} on, of {size}");
             return Err(Failure::Told(TooShort, account));
         }
-        Ok(read(&file, offset, length)?)
+        Ok(self.read(&file, offset, length)?)
+    }
+
+    /// Reads exactly a range.
+    fn read(&self, file: &OwnedFd, offset: u64, length: u64) -> io::Result<Bytes> {
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let mut data = self.buffers.take(length)?;
+        let mut done = 0;
+        while done < length {
+            match rustix::io::pread(file, &mut data[done..], offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => done += read,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.buffers.share(data))
     }
 
     /// Opens a file, which must be a regular one, and gives its size.
@@ -377,25 +402,6 @@ fn parent(path: &Path) -> &Path {
 /// Whether there is a regular file of this size.
 fn has_size(path: &Path, size: usize) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == size as u64)
-}
-
-/// Reads exactly a range, into memory that is not zeroed first.
-fn read(file: &OwnedFd, offset: u64, length: u64) -> io::Result<Bytes> {
-    let too_large = |_| io::Error::from(io::ErrorKind::OutOfMemory);
-    let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    let mut data = Vec::new();
-    data.try_reserve_exact(length).map_err(too_large)?;
-    while data.len() < length {
-        let position = offset + data.len() as u64;
-        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut data), position) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    // The memory may be larger than was asked for, and then more was read.
-    data.truncate(length);
-    Ok(data.into())
 }
 
 /// The regular files of a folder that have an id for a name. None if there is no such folder.

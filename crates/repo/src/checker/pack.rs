@@ -10,13 +10,15 @@ use crate::error::Error;
 use crate::id::Id;
 use crate::index::PackBlobs;
 use crate::pack::{self, HeaderError};
-use crate::sha256::Hasher;
+use crate::sha256::{self, Hasher};
 
 /// How much of a pack is read at once, in bytes: enough to hide a round trip, little enough to be in
 /// the processor's cache still when it is decoded. A larger blob is read as a whole.
 const SEGMENT: u64 = 2 << 20;
 /// How many faults of one pack are listed.
 const MOST_FAULTS: usize = 100;
+/// How many bytes are decoded before they are hashed, if it is more than one blob.
+const GROUP: usize = 2 << 20;
 /// What compression may add to a plaintext that it cannot make smaller, in bytes; far more than zstd's.
 const SLACK: u64 = 1 << 20;
 
@@ -98,13 +100,27 @@ impl PackCheck {
     pub(super) fn feed(&mut self, segment: &Segment, bytes: &[u8], bench: &mut Bench) {
         debug_assert_eq!(bytes.len() as u64, segment.range.end - segment.range.start);
         let mut done = 0;
-        for number in segment.blobs.clone() {
-            let blob = self.blobs[number];
-            let begin = (u64::from(blob.offset) - segment.range.start) as usize;
-            let end = begin + blob.length as usize;
-            self.hash.update(&bytes[done..begin]);
-            self.check_blob(&blob, &bytes[begin..end], bench);
-            done = end;
+        let mut blobs = segment.blobs.clone();
+        while !blobs.is_empty() {
+            let begun = done;
+            let mut contents = Vec::new();
+            let mut decoded = 0;
+            while decoded < GROUP
+                && let Some(number) = blobs.next()
+            {
+                let blob = self.blobs[number];
+                let begin = (u64::from(blob.offset) - segment.range.start) as usize;
+                done = begin + blob.length as usize;
+                match bench.open(&blob, &bytes[begin..done]) {
+                    Ok(content) => {
+                        decoded += content.len();
+                        contents.push((blob, content));
+                    }
+                    Err(error) => self.faults.push(PackFault::Blob(error)),
+                }
+            }
+            self.hash(&bytes[begun..done], &contents);
+            contents.into_iter().for_each(|(_, content)| bench.buffers.give_back(content));
         }
         self.hash.update(&bytes[done..]);
         // The header ends the file, and is of a limited length.
@@ -114,22 +130,22 @@ impl PackCheck {
         self.tail.extend_from_slice(&bytes[(begin - segment.range.start) as usize..]);
     }
 
-    fn check_blob(&mut self, entry: &BlobEntry, sealed: &[u8], bench: &mut Bench) {
-        let Bench { decoder, plaintext } = bench;
-        let (blob, claim) = (entry.handle, entry.uncompressed_length);
-        if let Err(error) = decoder.decode_unverified(blob, sealed, claim, plaintext) {
-            self.hash.update(sealed);
-            self.faults.push(PackFault::Blob(error));
-            return;
-        }
-        let mut content = Hasher::new();
-        self.hash.update_both(sealed, &mut content, plaintext);
-        let found = plaintext.len() as u64;
-        if content.finish() != blob.id {
-            let error = Error::damaged(blob, "its content does not match its id");
-            self.faults.push(PackFault::Blob(error));
-        } else if entry.is_compressed() && u64::from(claim) != found {
-            self.faults.push(PackFault::BlobLength { blob, expected: claim, found });
+    /// Hashes a piece of the file, and the content of the blobs in it.
+    fn hash(&mut self, piece: &[u8], contents: &[(BlobEntry, Vec<u8>)]) {
+        let mut hashes = vec![(self.hash.clone(), piece)];
+        hashes.extend(contents.iter().map(|(_, content)| (Hasher::new(), &content[..])));
+        sha256::update_all(&mut hashes);
+        let mut hashes = hashes.into_iter().map(|(hasher, _)| hasher);
+        self.hash.clone_from(&hashes.next().expect("that of the file"));
+        for ((entry, content), hasher) in contents.iter().zip(hashes) {
+            let (blob, claim) = (entry.handle, entry.uncompressed_length);
+            let found = content.len() as u64;
+            if hasher.finish() != blob.id {
+                let error = Error::damaged(blob, "its content does not match its id");
+                self.faults.push(PackFault::Blob(error));
+            } else if entry.is_compressed() && u64::from(claim) != found {
+                self.faults.push(PackFault::BlobLength { blob, expected: claim, found });
+            }
         }
     }
 

@@ -1,21 +1,22 @@
 //! Blobs in a given order, fetched ahead and decoded in parallel.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::backend::Extent;
+use crate::bench::{Bench, Benches};
 use crate::blob::{BlobEntry, BlobHandle};
 use crate::chunker;
-use crate::codec::Decoder;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::handle::{FileType, Handle};
 use crate::id::Id;
 use crate::index::Index;
-use crate::repository::{Repository, on_worker};
+use crate::repository::Repository;
+use crate::sha256;
 
 /// How much plaintext may be under way or waiting to be taken, in bytes. This bounds memory: the sealed
 /// bytes that belong to it are at most as many again.
@@ -27,6 +28,8 @@ const MAX_BLOBS: usize = 8192;
 const MAX_RANGE: u64 = 4 << 20;
 /// How many bytes nobody asked for are read along rather than asking twice. restic skips up to 1 MiB.
 const MAX_GAP: u64 = 256 << 10;
+/// How many bytes are decoded before they are hashed, if it is more than one blob.
+const GROUP: u64 = 2 << 20;
 
 /// Gives the plaintext of blobs in the order they were asked for.
 ///
@@ -39,6 +42,8 @@ pub struct BlobStream<I> {
     index: Arc<Index>,
     /// Still to be asked for.
     blobs: I,
+    /// Whether there are none of these left.
+    is_exhausted: bool,
     /// Asked for, in order.
     window: VecDeque<Slot>,
     /// The sum of their sizes.
@@ -46,7 +51,7 @@ pub struct BlobStream<I> {
     /// Asked for, but not being fetched yet, in order.
     waiting: Vec<Wanted>,
     fetches: JoinSet<()>,
-    decoders: Arc<Decoders>,
+    benches: Arc<Benches>,
 }
 
 #[derive(Debug)]
@@ -78,11 +83,12 @@ impl<I: Iterator<Item = BlobHandle>> BlobStream<I> {
             repository: repository.clone(),
             index,
             blobs,
+            is_exhausted: false,
             window: VecDeque::new(),
             weight: 0,
             waiting: Vec::new(),
             fetches: JoinSet::new(),
-            decoders: Arc::new(Decoders::new(repository.options().workers)),
+            benches: Benches::new(repository),
         }
     }
 
@@ -115,13 +121,16 @@ impl<I: Iterator<Item = BlobHandle>> BlobStream<I> {
     /// Fills the window. Waits until it is half empty: only blobs that are known together can be
     /// fetched together.
     fn look_ahead(&mut self) {
-        if self.weight > BUDGET / 2 || self.window.len() > MAX_BLOBS / 2 {
+        if self.is_exhausted || self.weight > BUDGET / 2 || self.window.len() > MAX_BLOBS / 2 {
             return;
         }
         let mut under_way: HashMap<BlobHandle, Content> =
             self.window.iter().map(|slot| (slot.handle, slot.content.clone())).collect();
         while self.weight < BUDGET && self.window.len() < MAX_BLOBS {
-            let Some(handle) = self.blobs.next() else { break };
+            let Some(handle) = self.blobs.next() else {
+                self.is_exhausted = true;
+                break;
+            };
             let (content, weight) = match under_way.get(&handle) {
                 Some(content) => (content.clone(), 0),
                 None => self.want(handle),
@@ -155,10 +164,10 @@ impl<I: Iterator<Item = BlobHandle>> BlobStream<I> {
         while self.fetches.len() < limit
             && let Some(range) = self.next_range()
         {
-            let (repository, decoders) = (self.repository.clone(), Arc::clone(&self.decoders));
+            let (repository, benches) = (self.repository.clone(), Arc::clone(&self.benches));
             self.fetches.spawn(async move {
                 // Whoever waits for a blob that does not come looks for it again, and gets the error.
-                let _ = range.load(repository, decoders).await;
+                let _ = range.load(repository, benches).await;
             });
         }
     }
@@ -183,8 +192,13 @@ impl<I: Iterator<Item = BlobHandle>> BlobStream<I> {
             end = end.max(end_of(entry(i)));
             chosen.push(i);
         }
-        chosen.sort_unstable_by(|a, b| b.cmp(a));
-        let mut wanted: Vec<Wanted> = chosen.into_iter().map(|i| self.waiting.remove(i)).collect();
+        chosen.sort_unstable();
+        let mut behind = 0;
+        let is_chosen = |_: &mut Wanted| {
+            behind += 1;
+            chosen.binary_search(&(behind - 1)).is_ok()
+        };
+        let mut wanted: Vec<Wanted> = self.waiting.extract_if(.., is_chosen).collect();
         wanted.sort_by_key(|wanted| wanted.entry.offset);
         Some(Range { pack, start, end, wanted })
     }
@@ -203,50 +217,51 @@ struct Range {
 }
 
 impl Range {
-    async fn load(self, repository: Repository, decoders: Arc<Decoders>) -> Result<()> {
+    async fn load(self, repository: Repository, benches: Arc<Benches>) -> Result<()> {
         let length = usize::try_from(self.end - self.start).unwrap_or(usize::MAX);
         let extent = Extent::Range { offset: self.start, length };
         let handle = Handle::new(FileType::Pack, self.pack);
         let sealed = repository.backend().load(&handle, extent).await?;
-        let permit = decoders.permits.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| Error::Cancelled)?;
-        on_worker(move || {
-            let mut decoder = decoders.take(&repository)?;
-            for Wanted { entry, ready, .. } in self.wanted {
-                let at = (u64::from(entry.offset) - self.start) as usize;
-                let sealed = &sealed[at..at + entry.length as usize];
-                let mut plaintext = Vec::new();
-                let decoded =
-                    decoder.decode(entry.handle, sealed, entry.uncompressed_length, &mut plaintext);
-                let content = decoded.map(|()| plaintext.into()).map_err(drop);
-                ready.send_replace(Some(content));
-            }
-            decoders.give_back(decoder);
-            drop(permit);
-            Ok(())
-        })
-        .await
+        let start = self.start;
+        benches
+            .work(move |bench| {
+                for group in groups(self.wanted) {
+                    decode(bench, group, &sealed, start);
+                }
+                Ok(())
+            })
+            .await
     }
 }
 
-/// Decoders to use again, and how many may work at once.
-#[derive(Debug)]
-struct Decoders {
-    permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Decoder>>,
+/// Decodes blobs that are in `sealed`, which begins at `start` in their pack.
+fn decode(bench: &mut Bench, group: Vec<Wanted>, sealed: &[u8], start: u64) {
+    let mut opened = Vec::with_capacity(group.len());
+    for Wanted { entry, ready, .. } in group {
+        let at = (u64::from(entry.offset) - start) as usize;
+        match bench.open(&entry, &sealed[at..at + entry.length as usize]) {
+            Ok(plaintext) => opened.push((entry.handle.id, ready, plaintext)),
+            Err(_) => drop(ready.send_replace(Some(Err(())))),
+        }
+    }
+    let contents: Vec<&[u8]> = opened.iter().map(|(.., plaintext)| &plaintext[..]).collect();
+    for (found, (id, ready, plaintext)) in sha256::ids_of(&contents).into_iter().zip(opened) {
+        let content = if found == id { Ok(bench.buffers.share(plaintext)) } else { Err(()) };
+        ready.send_replace(Some(content));
+    }
 }
 
-impl Decoders {
-    fn new(workers: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(workers.max(1))), idle: Mutex::default() }
-    }
-
-    fn take(&self, repository: &Repository) -> Result<Decoder> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| repository.decoder(), Ok)
-    }
-
-    fn give_back(&self, decoder: Decoder) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(decoder);
-    }
+/// Blobs that are decoded before any is hashed: two hashes at a time take less than two.
+fn groups(wanted: Vec<Wanted>) -> impl Iterator<Item = Vec<Wanted>> {
+    let mut wanted = wanted.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut group = vec![wanted.next()?];
+        let mut bytes = group[0].entry.plaintext_length();
+        while group.len() < 2 || bytes < GROUP {
+            let Some(next) = wanted.next() else { break };
+            bytes += next.entry.plaintext_length();
+            group.push(next);
+        }
+        Some(group)
+    })
 }
