@@ -11,7 +11,7 @@ use restic_repo::backend::retry::{Retry, Retrying};
 use restic_repo::identity::Identity;
 use restic_repo::index::Index;
 use restic_repo::key::Password;
-use restic_repo::lock::{Keepers, Lock, LockHolder, LockKind, LockOptions};
+use restic_repo::lock::{Gate, Keepers, Lock, LockHolder, LockKind, LockOptions};
 use restic_repo::repository::{Options, Repository};
 use restic_repo::snapshot::Snapshot;
 use restic_repo::{Error, Id};
@@ -190,6 +190,22 @@ impl Session {
         let result = result?;
         released?;
         Ok(result)
+    }
+
+    /// Does all of some work under a lock, and begins with it before the lock is sure to be had: see
+    /// [`Lock::work`]. It may be begun several times.
+    ///
+    /// With `--no-lock` there is no lock where a shared one would do.
+    pub async fn works<T>(
+        &self,
+        repository: &Repository,
+        kind: LockKind,
+        work: impl AsyncFn(Gate) -> Result<T>,
+    ) -> Result<T> {
+        if self.settings.no_lock && kind == LockKind::Shared {
+            return work(Gate::open()).await;
+        }
+        Lock::work(repository, kind, &self.lock_options(), work).await
     }
 
     /// The snapshots and the index of a repository.

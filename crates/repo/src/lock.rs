@@ -17,9 +17,11 @@
 //! ignore that signal.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{self, Either};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -31,12 +33,16 @@ use crate::repository::Repository;
 use crate::time::Timestamp;
 
 mod file;
+mod gate;
 mod keeper;
 #[cfg(test)]
 mod tests;
 
 pub use file::{LockFile, list, remove_all, remove_stale};
+pub use gate::Gate;
 pub use keeper::Keepers;
+
+pub(crate) use gate::Gated;
 
 use keeper::{Keeper, State};
 
@@ -170,24 +176,7 @@ impl Lock {
         options: &LockOptions,
         work: impl AsyncFn() -> Result<T>,
     ) -> Result<(Self, T)> {
-        let deadline = Instant::now() + options.retry;
-        let mut pause = Duration::from_secs(5);
-        loop {
-            let holders = match Self::try_acquire(repository, kind, options, &work).await {
-                Err(Error::Locked { holders }) => holders,
-                other => return other,
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Error::Locked { holders });
-            }
-            let now = pause.min(left);
-            if let Some(waiting) = &options.waiting {
-                waiting(&holders, now);
-            }
-            sleep(now).await;
-            pause = (2 * pause).min(Duration::from_secs(60));
-        }
+        retrying(options, async || Self::try_acquire(repository, kind, options, &work).await).await
     }
 
     async fn try_acquire<T>(
@@ -196,14 +185,9 @@ impl Lock {
         options: &LockOptions,
         work: impl AsyncFn() -> Result<T>,
     ) -> Result<(Self, T)> {
-        file::check(repository, kind, None).await?;
-        let lock = Self::store(repository, kind, options).await?;
-        let confirm = async {
-            sleep(SETTLE).await;
-            file::check(repository, kind, lock.id()).await
-        };
+        let lock = Self::claim(repository, kind, options).await?;
         // The verdict on the lock comes first, whatever became of the work.
-        let (confirmed, done) = tokio::join!(confirm, work());
+        let (confirmed, done) = tokio::join!(lock.confirm(repository, kind), work());
         match (confirmed, done) {
             (Ok(()), Ok(done)) => Ok((lock, done)),
             (Err(error), _) | (Ok(()), Err(error)) => {
@@ -211,6 +195,63 @@ impl Lock {
                 Err(error)
             }
         }
+    }
+
+    /// Does all of some work under a lock that is taken for it. The work begins while the rules ask to
+    /// wait, and must have no effect before it has passed the gate: it may read
+    /// ([`Repository::behind`] holds back what it writes to the repository).
+    ///
+    /// If others turn out to be in the way, the work is dropped; if trying again is allowed, it is begun
+    /// anew under the next lock. It is dropped too if the lock is lost.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`]; [`Error::LockLost`]; what the work says.
+    pub async fn work<T, E: From<Error>>(
+        repository: &Repository,
+        kind: LockKind,
+        options: &LockOptions,
+        work: impl AsyncFn(Gate) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let attempt = async || {
+            let lock = Self::claim(repository, kind, options).await?;
+            let (opener, gate) = Gate::closed();
+            let confirmed = async {
+                lock.confirm(repository, kind).await?;
+                opener.open();
+                Result::Ok(())
+            };
+            let done = async {
+                let begun = pin!(work(gate));
+                let confirmed = pin!(confirmed);
+                match future::select(confirmed, begun).await {
+                    Either::Left((confirmed, begun)) => match confirmed {
+                        Ok(()) => Ok(begun.await),
+                        Err(error) => Err(error),
+                    },
+                    // The verdict on the lock comes first, whatever became of the work.
+                    Either::Right((done, confirmed)) => confirmed.await.map(|()| done),
+                }
+            };
+            let done: Result<Result<T, E>> = lock.protect(done).await;
+            let released = lock.release().await;
+            Ok(match done? {
+                Ok(done) => released.map(|()| done).map_err(E::from),
+                Err(error) => Err(error),
+            })
+        };
+        retrying(options, attempt).await?
+    }
+
+    /// Stores a lock, unless others are in the way.
+    async fn claim(repository: &Repository, kind: LockKind, options: &LockOptions) -> Result<Self> {
+        file::check(repository, kind, None).await?;
+        Self::store(repository, kind, options).await
+    }
+
+    /// Waits, and looks for others again.
+    async fn confirm(&self, repository: &Repository, kind: LockKind) -> Result<()> {
+        sleep(SETTLE).await;
+        file::check(repository, kind, self.id()).await
     }
 
     async fn store(repository: &Repository, kind: LockKind, options: &LockOptions) -> Result<Self> {
@@ -265,5 +306,27 @@ impl Lock {
             Ok(result) => result,
             Err(error) => Err(Error::LockLost { reason: error.to_string() }),
         }
+    }
+}
+
+/// Tries to take a lock until it is had, or trying is no longer allowed.
+async fn retrying<T>(options: &LockOptions, attempt: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + options.retry;
+    let mut pause = Duration::from_secs(5);
+    loop {
+        let holders = match attempt().await {
+            Err(Error::Locked { holders }) => holders,
+            other => return other,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::Locked { holders });
+        }
+        let now = pause.min(left);
+        if let Some(waiting) = &options.waiting {
+            waiting(&holders, now);
+        }
+        sleep(now).await;
+        pause = (2 * pause).min(Duration::from_secs(60));
     }
 }

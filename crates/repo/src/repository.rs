@@ -23,6 +23,7 @@ use crate::id::Id;
 use crate::identity::Identity;
 use crate::index::{self, Index};
 use crate::key::{Password, ScryptParams};
+use crate::lock::{Gate, Gated};
 use crate::progress::{Phase, Progress, Warning};
 use crate::snapshot::Snapshot;
 use crate::tree::Tree;
@@ -158,6 +159,12 @@ impl Repository {
     /// How it is written to.
     pub fn options(&self) -> &Options {
         &self.shared.options
+    }
+
+    /// The same repository, where whatever is written waits until the gate is open.
+    #[must_use]
+    pub fn behind(&self, gate: &Gate) -> Self {
+        self.with_backend(Arc::new(Gated::new(Arc::clone(self.backend()), gate.clone())))
     }
 
     /// The same repository, with its files reached through another backend: a wrapper around

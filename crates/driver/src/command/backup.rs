@@ -10,7 +10,7 @@ use clap::Args;
 use restic_repo::Id;
 use restic_repo::archiver;
 use restic_repo::filter::PatternList;
-use restic_repo::lock::LockKind;
+use restic_repo::lock::{Gate, LockKind};
 use restic_repo::node::Ignored;
 use restic_repo::repository::Repository;
 use restic_repo::snapshot::{Filter, GroupBy, Snapshot, TagList, parent_of, resolve};
@@ -152,13 +152,22 @@ impl Backup {
         }
         let missing = sources.is_missing_any;
         let exclusions = self.exclusions(session, patterns, &sources.paths)?;
-        let plan = self.plan(session, sources.paths, exclusions, concurrency)?;
+        let plan = || self.plan(session, sources.paths.clone(), exclusions.clone(), concurrency);
+        let first = plan()?;
         let repository = session.open().await?;
         let read = async || session.contents(&repository).await;
-        let work = async |contents| self.back_up(session, &repository, plan, contents).await;
-        let unreadable = match self.dry_run {
-            true => work(read().await?).await?,
-            false => session.locked(&repository, LockKind::Shared, read, work).await?,
+        let unreadable = if self.dry_run {
+            self.back_up(session, &repository, first, read().await?).await?
+        } else if self.reads_stream() {
+            // A stream cannot be begun anew.
+            let work = async |contents| self.back_up(session, &repository, first, contents).await;
+            session.locked(&repository, LockKind::Shared, read, work).await?
+        } else {
+            let work = async |gate: Gate| {
+                let repository = repository.behind(&gate);
+                self.back_up(session, &repository, plan()?, read().await?).await
+            };
+            session.works(&repository, LockKind::Shared, work).await?
         };
         if unreadable > 0 || missing { Err(Failure::incomplete()) } else { Ok(()) }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use restic_repo::Id;
 use restic_repo::checker::{self, InvalidSubset, ReadData, Subset};
-use restic_repo::lock::LockKind;
+use restic_repo::lock::{Gate, LockKind};
 use restic_repo::progress::Silent;
 use restic_repo::repository::Repository;
 
@@ -55,8 +55,7 @@ impl Check {
             None => ReadData::Nothing,
         };
         let repository = session.open().await?;
-        let nothing = async || Ok(());
-        let work = async |()| {
+        let work = async |_: Gate| {
             let is_partial = !self.ids.is_empty() || !filter.is_empty();
             let snapshots = match is_partial {
                 true => {
@@ -69,7 +68,7 @@ impl Check {
             let options = checker::Options { read_data, snapshots, find_unused: self.check_unused };
             self.report(session, &repository, &options).await
         };
-        session.locked(&repository, LockKind::Exclusive, nothing, work).await
+        session.works(&repository, LockKind::Exclusive, work).await
     }
 
     async fn report(

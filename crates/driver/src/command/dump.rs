@@ -1,17 +1,18 @@
 //! `dump`
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use restic_repo::index::Index;
-use restic_repo::lock::LockKind;
+use restic_repo::lock::{Gate, LockKind};
 use restic_repo::node::{Node, NodeType};
 use restic_repo::repository::Repository;
 use restic_repo::{Error, dump, walk};
+use tokio::runtime::Handle;
 
 use crate::exit::{Failure, Result};
 use crate::report::counters::Counters;
@@ -61,14 +62,14 @@ impl Dump {
         }
         let filter = self.selection.clone().resolve(&session.environment);
         let repository = session.open().await?;
-        let read = async || session.contents(&repository).await;
-        let dump = async |Contents { snapshots, index }| {
+        let dump = async |gate: Gate| {
+            let Contents { snapshots, index } = session.contents(&repository).await?;
             let (entry, folder) = find_snapshot(&snapshots, &filter, query)?;
             let path = Path::new("/").join(folder).join(path.trim_start_matches('/'));
             let node = walk::find_path(&repository, &index, entry.1.tree, &path).await?;
-            self.write(session, &repository, Arc::new(index), &path, &node).await
+            self.write(session, &repository, Arc::new(index), &path, &node, gate).await
         };
-        session.locked(&repository, LockKind::Shared, read, dump).await
+        session.works(&repository, LockKind::Shared, dump).await
     }
 
     async fn write(
@@ -78,8 +79,9 @@ impl Dump {
         index: Arc<Index>,
         path: &Path,
         node: &Node,
+        gate: Gate,
     ) -> Result {
-        let out = self.output()?;
+        let out = self.output(gate).await?;
         let written = if node.node_type == NodeType::Dir {
             let tree = walk::subtree(node, path)?;
             let counters = Counters::new(Arc::clone(&session.terminal));
@@ -100,11 +102,37 @@ impl Dump {
     }
 
     /// Standard output as a bare file, or the target.
-    fn output(&self) -> Result<File> {
+    async fn output(&self, gate: Gate) -> Result<Output> {
         let opened = match &self.target {
             None => io::stdout().as_fd().try_clone_to_owned().map(File::from),
-            Some(target) => File::create(target),
+            Some(target) => {
+                gate.pass().await?; // what is there is lost when the file is made
+                File::create(target)
+            }
         };
-        opened.map_err(|error| Failure::new(format_args!("cannot open the output: {error}")))
+        let file = opened
+            .map_err(|error| Failure::new(format_args!("cannot open the output: {error}")))?;
+        Ok(Output { file, gate: Some(gate), runtime: Handle::current() })
+    }
+}
+
+/// Where the dump goes, once the lock is sure to be held: what was written cannot be taken back.
+struct Output {
+    file: File,
+    /// Still to be passed.
+    gate: Option<Gate>,
+    runtime: Handle,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(gate) = self.gate.take() {
+            self.runtime.block_on(gate.pass()).map_err(io::Error::other)?;
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }

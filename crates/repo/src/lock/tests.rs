@@ -124,3 +124,70 @@ fn a_process_that_only_waits_to_be_noticed_is_dead() {
     child.wait().unwrap();
     assert!(lock.is_stale(&hostname));
 }
+
+/// Somebody who stores a lock after ours was looked for, and before it is looked for again.
+async fn rival(repository: &Repository) -> Id {
+    sleep(SETTLE / 2).await;
+    LockFile::new(LockKind::Exclusive, &Identity::current()).save(repository).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_reads_before_the_lock_is_sure_and_writes_after() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let begun = Instant::now();
+    let work = async |gate: Gate| {
+        assert_eq!(locks(&repository).await, 1);
+        assert!(begun.elapsed() < SETTLE);
+        let behind = repository.behind(&gate);
+        assert_eq!(locks(&behind).await, 1, "reading is free");
+        LockFile::new(LockKind::Shared, &Identity::current()).save(&behind).await?;
+        assert!(begun.elapsed() >= SETTLE, "writing waits");
+        gate.pass().await?;
+        Ok(5)
+    };
+    let done: Result<_> = Lock::work(&repository, LockKind::Shared, &options(), work).await;
+    assert_eq!(done.unwrap(), 5);
+    assert_eq!(locks(&repository).await, 1, "only what the work stored is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_whose_lock_cannot_be_had_has_no_effect_and_begins_anew() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let written = std::cell::Cell::new(0);
+    let tries = std::cell::Cell::new(0);
+    let work = async |gate: Gate| {
+        tries.set(tries.get() + 1);
+        gate.pass().await?;
+        written.set(written.get() + 1);
+        Ok(())
+    };
+    let options = options();
+    let refused = Lock::work(&repository, LockKind::Shared, &options, work);
+    let (refused, id) = tokio::join!(refused, rival(&repository));
+    let refused: Result<()> = refused;
+    assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+    assert_eq!((tries.get(), written.get()), (1, 0));
+    assert_eq!(locks(&repository).await, 1, "ours is gone");
+    repository.backend().remove(&crate::Handle::new(FileType::Lock, id)).await.unwrap();
+
+    let patient = LockOptions { retry: Duration::from_secs(60), ..options.clone() };
+    let waiting = Lock::work(&repository, LockKind::Shared, &patient, work);
+    let passing = async {
+        let id = rival(&repository).await;
+        sleep(Duration::from_secs(2)).await;
+        repository.backend().remove(&crate::Handle::new(FileType::Lock, id)).await.unwrap();
+    };
+    let (done, ()): (Result<()>, ()) = tokio::join!(waiting, passing);
+    done.unwrap();
+    assert_eq!((tries.get(), written.get()), (3, 1));
+    assert_eq!(locks(&repository).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_fails_early_gives_its_lock_back() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let work = async |_: Gate| Err(Error::Cancelled);
+    let failed: Result<()> = Lock::work(&repository, LockKind::Shared, &options(), work).await;
+    assert!(matches!(failed, Err(Error::Cancelled)), "{failed:?}");
+    assert_eq!(locks(&repository).await, 0);
+}
