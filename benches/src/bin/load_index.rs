@@ -1,89 +1,64 @@
-//! Makes the files of a large index, and measures how long loading takes and how much memory.
+//! Makes a repository with a large index, and measures how long loading it takes and how much memory.
 //!
-//! `load_index make FOLDER [FILES] [BLOBS IN A PACK]`, then `load_index load FOLDER [THREADS]`.
-//! Loading reads, hashes, decompresses and parses the files, as a repository does; only decryption is
-//! missing.
+//! `load_index make FOLDER [FILES] [BLOBS IN A PACK]`, then `load_index load FOLDER`. The index is all
+//! there is in the repository, whose password is `x`; `cat blob` with an id that it lacks loads it too,
+//! also with restic.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::Instant;
-use std::{env, fs, io, thread};
+use std::{env, fs};
 
 use one_restic_benches::index::{Shape, id};
-use restic_repo::index::{Builder, Index};
-use restic_repo::{BlobHandle, BlobType, Id};
+use restic_repo::backend::local::Local;
+use restic_repo::identity::Identity;
+use restic_repo::index::Index;
+use restic_repo::key::Password;
+use restic_repo::progress::Silent;
+use restic_repo::repository::{InitOptions, Options, Repository};
+use restic_repo::{BlobHandle, BlobType, FileType};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-fn main() -> Result<()> {
+#[tokio::main]
+async fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let number = |n: usize, default| arguments.get(n).map_or(Ok(default), |text| text.parse());
     match arguments.first().map(String::as_str) {
         Some("make") => {
-            make(Path::new(&arguments[1]), Shape::of_full_files(number(2, 80)?, number(3, 500)?))
+            make(&arguments[1], Shape::of_full_files(number(2, 80)?, number(3, 500)?)).await
         }
-        Some("load") => load(Path::new(&arguments[1]), number(2, 2)? as usize),
+        Some("load") => load(&arguments[1]).await,
         _ => Err("make or load?".into()),
     }
 }
 
-fn make(folder: &Path, shape: Shape) -> Result<()> {
-    fs::create_dir_all(folder)?;
+async fn make(folder: &str, shape: Shape) -> Result<()> {
+    let init = InitOptions::new(Identity::current());
+    let (backend, password) = (Arc::new(Local::new(folder)), Password::new("x"));
+    let repository = Repository::init(backend, &password, init, Options::default()).await?;
     for number in 0..shape.files {
-        let plaintext = shape.file(number).encode();
-        // As restic does it: the default level, and a window of 512 KiB.
-        let mut encoder = zstd::Encoder::new(Vec::new(), 3)?;
-        encoder.window_log(19)?;
-        io::copy(&mut plaintext.as_slice(), &mut encoder)?;
-        let stored = encoder.finish()?;
-        fs::write(folder.join(Id::of(&stored).to_hex()), stored)?;
+        repository.save_unpacked(FileType::Index, &shape.file(number).encode()).await?;
     }
     Ok(())
 }
 
-fn load(folder: &Path, threads: usize) -> Result<()> {
-    let files: Vec<PathBuf> =
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+async fn load(folder: &str) -> Result<()> {
+    let (backend, password) = (Arc::new(Local::new(folder)), Password::new("x"));
+    let repository =
+        Repository::open(backend, &password, None, Options::default(), &Silent).await?;
     let before = peak()?;
     let begin = Begin::now();
-    let builder = Builder::new(2);
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| -> Result<()> {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| -> Result<()> {
-                    while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        add(&builder, path)?;
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
-    })?;
-    report("files", begin);
-    let loaded_peak = peak()?;
-    let sorting = Begin::now();
-    let index = builder.finish();
-    report("finish", sorting);
+    let index = repository.load_index(&Silent).await?;
     report("all", begin);
     eprintln!(
-        "memory: {:.1} MiB said, peak {:.1} MiB before finish, {:.1} MiB after, {:.1} MiB at start",
+        "memory: {:.1} MiB said, peak {:.1} MiB, {:.1} MiB before (with what the key took)",
         mebibytes(index.memory_usage()),
-        mebibytes(loaded_peak),
         mebibytes(peak()?),
         mebibytes(before)
     );
     measure_use(&index);
     eprintln!("peak at end {:.1} MiB", mebibytes(peak()?));
-    Ok(())
-}
-
-fn add(builder: &Builder, path: &Path) -> Result<()> {
-    let stored = fs::read(path)?;
-    let id = Id::of(&stored);
-    builder.add_stream(id, || zstd::Decoder::with_buffer(stored.as_slice()))?;
     Ok(())
 }
 
