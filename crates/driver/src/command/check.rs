@@ -69,7 +69,11 @@ impl Check {
             let options = checker::Options { read_data, snapshots, find_unused: self.check_unused };
             self.report(session, &repository, &options).await
         };
-        session.locked(&repository, LockKind::Exclusive, nothing, work).await
+        // Nothing is written, so it can do without, as restic's can.
+        match session.settings.no_lock {
+            true => work(()).await,
+            false => session.locked(&repository, LockKind::Exclusive, nothing, work).await,
+        }
     }
 
     async fn report(
