@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use one_restic_benches::data::random;
 use restic_repo::chunker::{
     Chunk, Chunker, Cutter, FileSource, MAX_SIZE, MIN_SIZE, Polynomial, ReadSource, is_zero,
 };
@@ -99,20 +100,6 @@ fn zeros(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(bytes.len() as u64));
     group.bench_function("zeros", |bencher| bencher.iter(|| is_zero(black_box(&bytes))));
     group.finish();
-}
-
-/// Random enough: xorshift, always the same.
-fn random(size: usize) -> Vec<u8> {
-    let mut state = 88172645463325252u64;
-    let mut bytes = Vec::with_capacity(size + 8);
-    while bytes.len() < size {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.wrapping_mul(0x2545f4914f6cdd1d).to_le_bytes());
-    }
-    bytes.truncate(size);
-    bytes
 }
 
 criterion_group!(benches, search, cut, read, zeros);

@@ -1,3 +1,4 @@
 //! Criterion benches live beside this file; what they measure is made here.
 
+pub mod data;
 pub mod index;

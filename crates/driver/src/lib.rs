@@ -45,6 +45,9 @@ pub mod words;
 
 /// How long an interrupted command may take to release its locks. restic allows a minute as well.
 const RELEASE_TIME: Duration = Duration::from_secs(60);
+/// How long a file that is being stored when the program ends may take. Reading from who sends nothing
+/// takes for ever.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs a command line, the name of the program included, to its end.
 pub fn run(arguments: &[OsString]) -> Result {
@@ -62,7 +65,7 @@ pub fn run(arguments: &[OsString]) -> Result {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format_args!("cannot start: {error}")))?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let interrupt = Interrupt::listen()
             .map_err(|error| Failure::new(format_args!("cannot listen for signals: {error}")))?;
         let terminal = Arc::new(Terminal::new(settings.verbosity, settings.json));
@@ -79,5 +82,7 @@ pub fn run(arguments: &[OsString]) -> Result {
         let _ = tokio::time::timeout(RELEASE_TIME, session.keepers.idle()).await;
         let output = session.terminal.finish();
         result.and(output)
-    })
+    });
+    runtime.shutdown_timeout(LAST_WORDS);
+    result
 }

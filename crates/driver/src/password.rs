@@ -53,7 +53,10 @@ pub async fn ask_twice(prompt: &str) -> Result<Password> {
 async fn ask_for_bytes(prompt: &str) -> Result<Bytes> {
     let cannot = |error: io::Error| Failure::new(format_args!("cannot read the password: {error}"));
     let hidden = if can_ask() { Some(Hidden::begin(prompt).map_err(cannot)?) } else { None };
-    let line = tokio::task::spawn_blocking(read_line).await;
+    // Not a thread of the runtime's, which would wait for it when the program is told to stop.
+    let (sender, line) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || sender.send(read_line()));
+    let line = line.await;
     drop(hidden);
     let line = line.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(cannot)?;
     if line.is_empty() {

@@ -111,7 +111,10 @@ impl Waiting {
 
     /// The exit code, and the rest of standard error.
     fn end(mut self) -> (Option<i32>, String) {
+        // `wait` would close standard input, and so end what is to end by itself.
+        let stdin = self.child.stdin.take();
         let status = self.child.wait().unwrap();
+        drop(stdin);
         assert_eq!(status.signal(), None, "killed");
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).unwrap();

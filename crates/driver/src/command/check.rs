@@ -68,7 +68,11 @@ impl Check {
             let options = checker::Options { read_data, snapshots, find_unused: self.check_unused };
             self.report(session, &repository, &options).await
         };
-        session.works(&repository, LockKind::Exclusive, work).await
+        // Nothing is written, so it can do without, as restic's can.
+        match session.settings.no_lock {
+            true => work(Gate::open()).await,
+            false => session.works(&repository, LockKind::Exclusive, work).await,
+        }
     }
 
     async fn report(

@@ -1,14 +1,54 @@
 //! one-restic's command line against the real restics: what they wrote we read, what we wrote they read.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
 mod damaged;
+mod exit_codes;
+mod full_disk;
 mod golden;
 mod interop;
+mod killed;
 
-use restic_oracle::Program;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use restic_oracle::{Program, Repo};
+use restic_repo::backend::local::Local;
+use restic_repo::identity::Identity;
+use restic_repo::key::{Password, ScryptParams};
+use restic_repo::repository::{InitOptions, Options, Repository};
 
 /// The program under test.
 fn one_restic() -> Program {
     Program::at("one-restic", env!("CARGO_BIN_EXE_one-restic"))
+}
+
+/// Makes a repository whose password is quickly tried, for tests that open it very often.
+fn init_cheaply(repo: &Repo) {
+    let backend = Arc::new(Local::new(&repo.location));
+    let password = Password::new(repo.password.as_str());
+    let scrypt = Some(ScryptParams { n: 1 << 10, r: 8, p: 1 });
+    let init = InitOptions { scrypt, ..InitOptions::new(Identity::current()) };
+    let made = Repository::init(backend, &password, init, Options::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(made).unwrap();
+}
+
+/// All files of a repository, whole or still being written. Some may be gone by now.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files.extend(self::files(&entry.path())),
+            _ => files.push(entry.path()),
+        }
+    }
+    files
+}
+
+/// The locks in a repository: whole ones, not what somebody died of writing.
+fn locks(repo: &Repo) -> Vec<PathBuf> {
+    let is_id = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
+    files(&repo.location.join("locks")).into_iter().filter(is_id).collect()
 }

@@ -10,19 +10,23 @@
 
 #![allow(clippy::unwrap_used)] // A suite is a test.
 
-use std::any::Any;
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::BackendErrorKind::{NotFound, TooLarge, TooShort};
-use super::{Backend, BackendError, Extent, FileInfo};
+#[cfg(doc)]
+use super::Backend;
+use super::BackendErrorKind::{NotFound, TooShort};
+use super::Extent;
 use crate::handle::{FileType, Handle};
-use crate::id::Id;
+
+pub use folders::*;
+pub use subject::Subject;
+
+use subject::{Sample, listed_types};
+
+mod folders;
+mod subject;
 
 /// One test each for the promises that can be tested through a backend alone.
 ///
@@ -78,116 +82,6 @@ macro_rules! backend_folder_suite {
             saves_leave_no_temporary_files
         }
     };
-}
-
-/// A backend that is to be tested, over storage that is empty.
-#[derive(Debug)]
-pub struct Subject {
-    backend: Arc<dyn Backend>,
-    folder: Option<PathBuf>,
-    _kept: Vec<Kept>,
-}
-
-/// Something that is only kept alive.
-struct Kept(
-    #[expect(dead_code, reason = "dropping it is what it is for")] Box<dyn Any + Send + Sync>,
-);
-
-impl std::fmt::Debug for Kept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Kept")
-    }
-}
-
-impl Subject {
-    /// This backend.
-    pub fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, folder: None, _kept: Vec::new() }
-    }
-
-    /// The same, and its files are in this folder of this machine.
-    #[must_use]
-    pub fn in_folder(self, folder: impl Into<PathBuf>) -> Self {
-        Self { folder: Some(folder.into()), ..self }
-    }
-
-    /// The same, and this is dropped only after the test: a temporary folder, a server.
-    #[must_use]
-    pub fn keeping(mut self, kept: impl Any + Send + Sync) -> Self {
-        self._kept.push(Kept(Box::new(kept)));
-        self
-    }
-
-    fn folder(&self) -> &Path {
-        self.folder.as_deref().expect("these promises need a subject in a folder")
-    }
-
-    async fn created(self) -> Self {
-        self.backend.create().await.unwrap();
-        self
-    }
-
-    async fn save(&self, file: &Sample) {
-        self.backend.save(&file.handle, file.data.clone()).await.unwrap();
-    }
-
-    async fn load(&self, file: &Sample) -> Bytes {
-        self.backend.load(&file.handle, Extent::Whole).await.unwrap()
-    }
-
-    async fn range(
-        &self,
-        file: &Sample,
-        offset: u64,
-        length: usize,
-    ) -> Result<Bytes, BackendError> {
-        self.backend.load(&file.handle, Extent::Range { offset, length }).await
-    }
-
-    /// The names and sizes listed. None may be listed twice.
-    async fn list(&self, file_type: FileType) -> BTreeSet<FileInfo> {
-        let listed = self.backend.list(file_type).await.unwrap();
-        let unique: BTreeSet<_> = listed.iter().copied().collect();
-        assert_eq!(unique.len(), listed.len(), "a file is listed twice");
-        unique
-    }
-}
-
-/// A file to store.
-#[derive(Clone)]
-struct Sample {
-    handle: Handle,
-    data: Bytes,
-}
-
-impl Sample {
-    /// A file of this type and length, different for every seed.
-    fn new(file_type: FileType, seed: u64, length: usize) -> Self {
-        let mut state = seed;
-        let mut step = || {
-            // A step of SplitMix64, so that no two stretches are alike.
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed ^ (mixed >> 27)
-        };
-        let words = std::iter::repeat_with(|| step().to_le_bytes()).take(length.div_ceil(8));
-        let mut data: Vec<u8> = words.flatten().collect();
-        data.truncate(length);
-        let handle = match file_type {
-            FileType::Config => Handle::CONFIG,
-            _ => Handle::new(file_type, Id::of(&data)),
-        };
-        Self { handle, data: data.into() }
-    }
-
-    fn info(&self) -> FileInfo {
-        FileInfo { id: self.handle.id, size: self.data.len() as u64 }
-    }
-}
-
-/// Every type but the config, which behaves in its own way.
-fn listed_types() -> impl Iterator<Item = FileType> {
-    FileType::ALL.into_iter().filter(|file_type| *file_type != FileType::Config)
 }
 
 /// `create` succeeds where there is a repository already, and takes nothing away. A new one is empty.
@@ -436,132 +330,4 @@ pub async fn dropped_calls_do_no_harm(subject: Subject) {
     assert!(subject.load(&file).await == file.data, "the file differs");
     assert_eq!(subject.range(&file, 1000, 10).await.unwrap(), file.data[1000..1010]);
     assert_eq!(subject.list(FileType::Pack).await, [file.info()].into());
-}
-
-/// Files are where restic looks for them.
-pub async fn the_layout_is_restics(subject: Subject) {
-    let subject = subject.created().await;
-    for folder in ["keys", "locks", "snapshots", "index", "data/00", "data/7f", "data/ff"] {
-        assert!(subject.folder().join(folder).is_dir(), "{folder}");
-    }
-    assert_eq!(fs::read_dir(subject.folder().join("data")).unwrap().count(), 256);
-    for file_type in FileType::ALL {
-        let file = Sample::new(file_type, 1, 100);
-        subject.save(&file).await;
-        assert_eq!(fs::read(subject.folder().join(file.handle.path())).unwrap(), file.data);
-    }
-}
-
-/// Folders that were never made, or were removed, are empty, and a save makes the one that it needs.
-pub async fn a_missing_folder_is_empty_and_made_when_needed(subject: Subject) {
-    fs::create_dir_all(subject.folder()).unwrap();
-    for file_type in listed_types() {
-        let file = Sample::new(file_type, 1, 1000);
-        assert!(subject.list(file_type).await.is_empty());
-        assert_eq!(subject.backend.stat(&file.handle).await.unwrap_err().kind, NotFound);
-        subject.save(&file).await;
-        assert_eq!(subject.load(&file).await, file.data);
-        assert_eq!(subject.list(file_type).await, [file.info()].into());
-    }
-}
-
-/// Where the repository's own folder is missing, a disk is not mounted, and nothing may be stored.
-pub async fn a_missing_repository_is_not_made_by_a_save(subject: Subject) {
-    let subject = subject.created().await;
-    fs::remove_dir_all(subject.folder()).unwrap();
-    for file_type in FileType::ALL {
-        let file = Sample::new(file_type, 1, 1000);
-        let error = subject.backend.save(&file.handle, file.data.clone()).await.unwrap_err();
-        assert_eq!(error.kind, NotFound, "{error}");
-    }
-    assert!(!subject.folder().exists());
-}
-
-/// Foreign names, temporary files, folders, links and packs in the wrong place are passed over, and
-/// left alone.
-pub async fn what_is_not_a_file_of_ours_is_not_listed(subject: Subject) {
-    let subject = subject.created().await;
-    for file_type in listed_types() {
-        let file = Sample::new(file_type, 1, 1000);
-        subject.save(&file).await;
-        let path = subject.folder().join(file.handle.path());
-        let folder = path.parent().unwrap();
-        // Ids that would be at home in this folder.
-        let id = |last: &str| format!("{}{last:0>62}", &file.handle.id.to_hex()[..2]);
-        let strays = [
-            format!("{}-tmp-4711", file.handle.id),
-            format!("{}-restic-temp-{}", file.handle.id, "0f".repeat(16)),
-            id("")[..63].to_owned(),
-            id("") + "0",
-            id("A"),
-            id("g"),
-            ".nfs0001".to_owned(),
-            "README".to_owned(),
-        ];
-        for stray in &strays {
-            fs::write(folder.join(stray), "not ours").unwrap();
-        }
-        fs::create_dir(folder.join(id("d"))).unwrap();
-        std::os::unix::fs::symlink(&path, folder.join(id("e"))).unwrap();
-        if file_type == FileType::Pack {
-            let data = subject.folder().join("data");
-            let wrong = if file.handle.id.as_bytes()[0] == 0 { "01" } else { "00" };
-            for place in ["", wrong, "deeper", "AB"] {
-                fs::create_dir_all(data.join(place)).unwrap();
-                fs::write(data.join(place).join(id("f")), "where it is not found").unwrap();
-            }
-        }
-        assert_eq!(subject.list(file_type).await, [file.info()].into(), "{file_type}");
-        for stray in &strays {
-            assert_eq!(fs::read(folder.join(stray)).unwrap(), b"not ours");
-        }
-    }
-}
-
-/// A file that is there with another length is not what it should be, and a save makes it so.
-pub async fn a_file_of_another_length_is_replaced(subject: Subject) {
-    let subject = subject.created().await;
-    for file_type in listed_types() {
-        for planted in [0, 1, 999, 1001, 5000] {
-            let file = Sample::new(file_type, planted, 1000);
-            let path = subject.folder().join(file.handle.path());
-            fs::write(&path, vec![0; planted as usize]).unwrap();
-            subject.save(&file).await;
-            assert_eq!(subject.load(&file).await, file.data, "{file_type} of {planted} bytes");
-        }
-    }
-}
-
-/// However large a file pretends to be, no more is read than its type allows; ranges of it can be.
-pub async fn a_file_above_its_limit_is_not_loaded_whole(subject: Subject) {
-    let subject = subject.created().await;
-    for file_type in FileType::ALL {
-        let handle = Sample::new(file_type, 1, 100).handle;
-        let size = file_type.size_limit() + 1;
-        let path = subject.folder().join(handle.path());
-        fs::File::create(path).unwrap().set_len(size).unwrap();
-        let error = subject.backend.load(&handle, Extent::Whole).await.unwrap_err();
-        assert_eq!(error.kind, TooLarge, "{error}");
-        assert_eq!(subject.backend.stat(&handle).await.unwrap(), size);
-        let end = Extent::Range { offset: size - 10, length: 10 };
-        assert_eq!(subject.backend.load(&handle, end).await.unwrap(), [0; 10][..]);
-    }
-}
-
-/// After saves that were not dropped there are only the files themselves.
-pub async fn saves_leave_no_temporary_files(subject: Subject) {
-    let subject = subject.created().await;
-    for file_type in FileType::ALL {
-        let file = Sample::new(file_type, 1, 1000);
-        subject.save(&file).await;
-        subject.save(&file).await;
-        let path = subject.folder().join(file.handle.path());
-        let folder = path.parent().unwrap();
-        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-        let names: Vec<_> = files
-            .filter(|entry| entry.file_type().unwrap().is_file())
-            .map(|entry| entry.file_name())
-            .collect();
-        assert_eq!(names, [path.file_name().unwrap()]);
-    }
 }
