@@ -1,0 +1,8 @@
+//! The backend against a real OpenSSH server.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+#[path = "../testbed/testbed.rs"]
+mod testbed;
+
+mod promises;
