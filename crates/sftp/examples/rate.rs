@@ -1,7 +1,11 @@
 //! How fast files go to a server and come back: `rate HOST-KEY-FILE KEY-FILE USER PORT FOLDER [CONNECTIONS
 //! [SESSIONS [FILES [MIB]]]]`, on 127.0.0.1.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an example prints, and stops at errors")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "an example prints, and stops at errors"
+)]
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,7 +45,11 @@ async fn main() {
     let measure = |what: &str, began: Instant, cpu: f64| {
         let (wall, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
         let megabytes = (files * mib) as f64 * 1.048_576;
-        println!("{what}: {:.0} MB/s, {:.0} MB a CPU second of ours", megabytes / wall, megabytes / cpu);
+        println!(
+            "{what}: {:.0} MB/s, {:.0} MB a CPU second of ours",
+            megabytes / wall,
+            megabytes / cpu
+        );
     };
 
     let (began, cpu) = (Instant::now(), cpu_seconds());
@@ -53,23 +61,30 @@ async fn main() {
     measure("up", began, cpu);
 
     let (began, cpu) = (Instant::now(), cpu_seconds());
-    let loads = numbers().map(|number| {
-        let sftp = Arc::clone(&sftp);
-        async move {
-            tokio::spawn(async move { sftp.load(&handle(number), Extent::Whole).await }).await
-        }
-    });
+    let loads =
+        numbers().map(|number| {
+            let sftp = Arc::clone(&sftp);
+            async move {
+                tokio::spawn(async move { sftp.load(&handle(number), Extent::Whole).await }).await
+            }
+        });
     let loads = loads.buffer_unordered(connections);
-    loads.map_ok(|data| assert_eq!(data.unwrap().len(), mib << 20)).try_collect::<()>().await.unwrap();
+    loads
+        .map_ok(|data| assert_eq!(data.unwrap().len(), mib << 20))
+        .try_collect::<()>()
+        .await
+        .unwrap();
     measure("down", began, cpu);
 
     let began = Instant::now();
     let listed = sftp.list(FileType::Pack).await.unwrap().len();
     println!("listed {listed} packs in {:.1} ms", began.elapsed().as_secs_f64() * 1000.0);
-    numbers().for_each_concurrent(16, |number| {
-        let sftp = Arc::clone(&sftp);
-        async move { sftp.remove(&handle(number)).await.unwrap() }
-    }).await;
+    numbers()
+        .for_each_concurrent(16, |number| {
+            let sftp = Arc::clone(&sftp);
+            async move { sftp.remove(&handle(number)).await.unwrap() }
+        })
+        .await;
 }
 
 /// What this process has used so far.

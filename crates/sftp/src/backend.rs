@@ -126,10 +126,7 @@ impl Sftp {
         let patience = options.stall;
         let open = move || {
             let connector = connector.clone();
-            async move {
-                begin_session(connector.connect().await?, patience).await
-            }
-            .boxed()
+            async move { begin_session(connector.connect().await?, patience).await }.boxed()
         };
         let layout = Layout::new(&location.path);
         Self::over(Box::new(open), layout, location.to_string(), options).await
@@ -164,10 +161,7 @@ impl Sftp {
 
     /// Does something in a session, and does it again in another one when the connection breaks. It is
     /// told how often it was begun before.
-    async fn redo<T, F>(
-        &self,
-        work: impl Fn(Arc<Session>, u32) -> F + Send,
-    ) -> Result<T, Failure>
+    async fn redo<T, F>(&self, work: impl Fn(Arc<Session>, u32) -> F + Send) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>> + Send,
     {
@@ -354,10 +348,7 @@ impl Backend for Sftp {
 }
 
 /// Opens a session on a connection.
-async fn begin_session(
-    connection: Connection,
-    patience: Duration,
-) -> Result<Arc<Session>, Error> {
+async fn begin_session(connection: Connection, patience: Duration) -> Result<Arc<Session>, Error> {
     let mut channel = connection.handle.channel_open_session().await?;
     channel.request_subsystem(true, "sftp").await?;
     let agreed = async {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::keys::PublicKeyOrCertificate;
 use russh::client;
+use russh::keys::PublicKeyOrCertificate;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKey, load_secret_key};
 
 use crate::error::Error;

@@ -71,16 +71,25 @@ impl Saving<'_> {
 
     /// Makes the temporary file, and the folders above it if they are missing.
     async fn make(&self, path: &str) -> Result<Temporary, Failure> {
-        match self.try_to_make(path).await {
-            Err(Failure::NotFound) => {
-                for folder in self.layout.folders_above(self.handle) {
-                    make_folder(self.session, &folder, self.modes).await?;
-                }
-                self.try_to_make(path).await
-            }
+        let made = match self.try_to_make(path).await {
+            Err(Failure::NotFound) => match self.make_folders().await {
+                Ok(()) => self.try_to_make(path).await,
+                Err(failure) => Err(failure),
+            },
+            made => made,
+        };
+        match made {
             Err(failure) => Err(self.why(failure).await),
             made => made,
         }
+    }
+
+    /// Makes the folders between the repository's own and the file.
+    async fn make_folders(&self) -> Result<(), Failure> {
+        for folder in self.layout.folders_above(self.handle) {
+            make_folder(self.session, &folder, self.modes).await?;
+        }
+        Ok(())
     }
 
     async fn try_to_make(&self, path: &str) -> Result<Temporary, Failure> {

@@ -241,7 +241,11 @@ impl Session {
     }
 
     /// Opens a file for reading. `permit` is kept until the server has closed it again.
-    pub(crate) async fn open(self: &Arc<Self>, path: &str, permit: Permit) -> Result<File, Failure> {
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        path: &str,
+        permit: Permit,
+    ) -> Result<File, Failure> {
         self.open_as(path, OpenFlags::READ, FileAttributes::empty(), permit).await
     }
 
@@ -264,9 +268,10 @@ impl Session {
         permit: Permit,
     ) -> Result<File, Failure> {
         let (session, path) = (Arc::clone(self), path.to_owned());
-        self.opened(permit, async move {
-            session.ask(session.raw.open(path, flags, attributes)).await
-        })
+        self.opened(
+            permit,
+            async move { session.ask(session.raw.open(path, flags, attributes)).await },
+        )
         .await
     }
 

@@ -33,9 +33,8 @@ async fn read_pieces(file: &File, offset: u64, length: usize, end: u64) -> Resul
     if length <= piece {
         return Ok(read_piece(file, offset, length, end).await?.into());
     }
-    let pieces = stream::iter((0..length).step_by(piece)).map(|start| {
-        read_piece(file, offset + start as u64, piece.min(length - start), end)
-    });
+    let pieces = stream::iter((0..length).step_by(piece))
+        .map(|start| read_piece(file, offset + start as u64, piece.min(length - start), end));
     let mut pieces = std::pin::pin!(pieces.buffered((READ_WINDOW / piece).max(2)));
     let no_memory = |_| Failure::NoMemory(length as u64);
     let mut data = Vec::new();

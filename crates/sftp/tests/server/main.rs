@@ -5,4 +5,7 @@
 #[path = "../testbed/testbed.rs"]
 mod testbed;
 
+mod broken;
+mod permissions;
 mod promises;
+mod refused;

@@ -23,5 +23,3 @@ promises_of!(internal, SshdOptions::internal(""));
 promises_of!(external, SshdOptions::external(""));
 // Without these, files are replaced, measured and synced in other ways, or not at all.
 promises_of!(without_extensions, SshdOptions::external("-P posix-rename,fsync,statvfs,limits"));
-promises_of!(strict_umask, SshdOptions::internal("-u 0077"));
-promises_of!(odd_umask, SshdOptions::internal("-u 0222"));
