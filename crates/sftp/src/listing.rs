@@ -21,6 +21,9 @@ const AHEAD: usize = 8;
 /// million packs of the usual size are 140 TB.
 const MOST_NAMES: usize = 8 << 20;
 
+/// As how many names one counts that has none.
+const EMPTY_LOT: usize = 1000;
+
 /// All files of a type.
 pub(crate) async fn list(
     session: &Arc<Session>,
@@ -122,8 +125,8 @@ async fn each_name(
             Some(None) => more = false,
             Some(Some(names)) => {
                 ahead = AHEAD;
-                // A lot without names counts too: there may be no end of them.
-                count += names.len().max(1);
+                // A lot without names should not be, and there may be no end of them.
+                count += if names.is_empty() { EMPTY_LOT } else { names.len() };
                 within_bounds(count)?;
                 names.iter().for_each(|(name, stat)| each(name, *stat));
             }

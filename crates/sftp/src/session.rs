@@ -519,3 +519,6 @@ fn saying(text: &str) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().take(LONGEST_SAYING).map(printable).collect()
 }
+
+#[cfg(test)]
+mod tests;
