@@ -1,5 +1,5 @@
-//! How fast files go to a server and come back: `rate HOST-KEY-FILE KEY-FILE USER PORT FOLDER [CONNECTIONS
-//! [SESSIONS [FILES [MIB]]]]`, on 127.0.0.1.
+//! How fast files go to a server and come back: `rate SSH-CONFIG LOCATION [CONNECTIONS
+//! [SESSIONS [FILES [MIB]]]]`, the location as in `sftp:host:folder`, which is made for it.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,23 +14,20 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use restic_repo::backend::{Backend, Extent};
 use restic_repo::{FileType, Handle, Id};
-use restic_sftp::{Connector, Location, Options, Sftp};
+use restic_sftp::{ConfigFiles, Connector, Location, Options, Sftp, User};
 
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [host_key, key, user, port, folder, rest @ ..] = &arguments[..] else {
+    let [config, location, rest @ ..] = &arguments[..] else {
         panic!("see the top of this file for the arguments")
     };
     let number = |index: usize, usual| rest.get(index).map_or(usual, |text| text.parse().unwrap());
     let (connections, sessions) = (number(0, 5), number(1, 4));
     let (files, mib) = (number(2, 32), number(3, 16));
-    let host_key = std::fs::read_to_string(host_key).unwrap();
-    let host_key = host_key.split(' ').take(2).collect::<Vec<_>>().join(" ").parse().unwrap();
-    let address = ("127.0.0.1".to_owned(), port.parse().unwrap());
-    let connector = Connector::new(address, user.clone(), host_key, key.into());
-    let location =
-        Location { user: None, host: "localhost".into(), port: None, path: folder.clone() };
+    let location = Location::parse(location).unwrap();
+    let config = ConfigFiles::Only(config.into());
+    let connector = Connector::new(&location, &config, &User::current().unwrap()).unwrap();
     let options = Options { connections, sessions, ..Options::default() };
     let began = Instant::now();
     let sftp = Arc::new(Sftp::connect(&location, connector, options).await.unwrap());

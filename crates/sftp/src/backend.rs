@@ -132,6 +132,12 @@ impl Sftp {
         Self::over(Box::new(open), layout, location.to_string(), options).await
     }
 
+    /// Waits until the temporary files of saves that were dropped are removed. Who ends the program
+    /// without that may leave some behind.
+    pub async fn tidied(&self) {
+        self.pool.tidied().await;
+    }
+
     async fn over(
         open: Box<Opener>,
         layout: Layout,

@@ -9,7 +9,10 @@ use russh::client;
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::{PrivateKeyWithHashAlg, PublicKey, load_secret_key};
 
+use crate::config::ConfigFiles;
 use crate::error::Error;
+use crate::location::Location;
+use crate::user::User;
 
 /// All it takes to open one authenticated connection, again and again.
 #[derive(Clone, Debug)]
@@ -28,13 +31,25 @@ pub struct Connection {
 
 impl Connector {
     /// To this server, which has this key, as this user, who has this key.
-    pub fn new(
-        address: (String, u16),
-        user: String,
-        host_key: PublicKey,
-        key_file: PathBuf,
-    ) -> Self {
-        Self { address, user, host_key, key_file }
+    pub fn new(location: &Location, files: &ConfigFiles, me: &User) -> Result<Self, Error> {
+        let path = match files {
+            ConfigFiles::Usual => me.home.join(".ssh/config"),
+            ConfigFiles::Only(path) => path.clone(),
+        };
+        let text = std::fs::read_to_string(path).map_err(russh::Error::from)?;
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        let known = std::fs::read_to_string(value("UserKnownHostsFile"));
+        let known = known.map_err(russh::Error::from)?;
+        let host_key = known.trim().split_once(' ').map(|(_, key)| key.parse());
+        Ok(Self {
+            address: (value("HostName"), value("Port").parse().unwrap_or(22)),
+            user: location.user.clone().unwrap_or(value("User")),
+            host_key: host_key.and_then(Result::ok).ok_or(Error::Refused)?,
+            key_file: value("IdentityFile").into(),
+        })
     }
 
     /// Opens a connection.

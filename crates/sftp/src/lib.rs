@@ -12,12 +12,15 @@
 //! | [`backend`] | [`Sftp`]: all of it as a [`Backend`](restic_repo::backend::Backend) |
 
 pub use backend::{Event, Options, Sftp};
+pub use config::ConfigFiles;
 pub use connect::Connector;
 pub use error::Error;
 pub use failure::Failure;
-pub use location::Location;
+pub use location::{Location, LocationError};
+pub use user::User;
 
 mod backend;
+mod config;
 mod connect;
 mod error;
 mod failure;
@@ -28,4 +31,5 @@ mod pool;
 mod saving;
 mod session;
 mod transfer;
+mod user;
 mod wire;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::backend::{Event, Options};
@@ -36,6 +37,8 @@ struct Inner {
     open: Box<Opener>,
     options: Options,
     state: Mutex<State>,
+    /// How many temporary files are about to be removed.
+    tidying: watch::Sender<usize>,
 }
 
 #[derive(Default)]
@@ -61,7 +64,8 @@ impl Pool {
     pub(crate) async fn open(open: Box<Opener>, options: Options) -> Result<Self, Error> {
         let first = open().await?;
         let state = State { sessions: vec![first], ..State::default() };
-        Ok(Self(Arc::new(Inner { open, options, state: Mutex::new(state) })))
+        let (state, tidying) = (Mutex::new(state), watch::Sender::new(0));
+        Ok(Self(Arc::new(Inner { open, options, state, tidying })))
     }
 
     /// The session with the least to do. If there is none any more, a new one, as soon as the server can
@@ -105,8 +109,30 @@ impl Pool {
         }
     }
 
+    /// Counts one who tidies up, until what this gives is dropped.
+    pub(crate) fn tidy(&self) -> Tidying {
+        self.0.tidying.send_modify(|count| *count += 1);
+        Tidying(self.clone())
+    }
+
+    /// Waits until nobody tidies up any more.
+    pub(crate) async fn tidied(&self) {
+        let mut tidying = self.0.tidying.subscribe();
+        // An error means that nobody can be tidying: we hold the other end.
+        let _ = tidying.wait_for(|&count| count == 0).await;
+    }
+
     pub(crate) fn has_strays(&self) -> bool {
         !self.0.state().strays.is_empty()
+    }
+}
+
+/// Somebody tidies up.
+pub(crate) struct Tidying(Pool);
+
+impl Drop for Tidying {
+    fn drop(&mut self) {
+        self.0.0.tidying.send_modify(|count| *count -= 1);
     }
 }
 

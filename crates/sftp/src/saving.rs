@@ -260,6 +260,7 @@ impl Temporary {
         }
         let (session, file, permit) =
             (Arc::clone(&self.session), self.file.take(), Arc::clone(&self.permit));
+        let tidying = pool.tidy();
         Some(async move {
             if let Some(file) = file {
                 // Some systems remove no file that is open.
@@ -270,7 +271,7 @@ impl Temporary {
             {
                 pool.leave(path);
             }
-            drop(permit);
+            drop((permit, tidying));
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use restic_oracle::{Proxy, Sshd, SshdOptions};
 use restic_repo::Id;
 use restic_repo::backend::suite::Subject;
-use restic_sftp::{Connector, Error, Event, Location, Options, Sftp};
+use restic_sftp::{ConfigFiles, Connector, Error, Event, Location, Options, Sftp, User};
 use tempfile::TempDir;
 
 /// A server, and a folder on it for a repository, which is not there yet.
@@ -58,13 +58,9 @@ impl Testbed {
             port: None,
             path: path.to_str().unwrap().to_owned(),
         };
-        Sftp::connect(&location, self.connector(port), options).await
-    }
-
-    fn connector(&self, port: u16) -> Connector {
-        let address = ("127.0.0.1".to_owned(), port);
-        let host_key = self.server.host_key().parse().unwrap();
-        Connector::new(address, self.server.user(), host_key, self.server.user_key())
+        let files = ConfigFiles::Only(self.server.client_config_through(port));
+        let connector = Connector::new(&location, &files, &User::current()?)?;
+        Sftp::connect(&location, connector, options).await
     }
 
     /// The subject of the suite.
