@@ -214,13 +214,21 @@ async fn open(config: &HostConfig, through: Option<Connection>) -> Result<Connec
 
 fn protocol(config: &HostConfig, keys: &HostKeys) -> Result<russh::client::Config, Error> {
     let interval = config.alive_interval.unwrap_or(ALIVE_INTERVAL);
+    let interval = Some(interval).filter(|interval| !interval.is_zero());
+    let count = config.alive_count_max.unwrap_or(ALIVE_COUNT_MAX);
+    // While a write is stuck the library asks the server nothing, so silence alone has to be enough. It
+    // must not be shorter than logging in may take, when the silence is ours.
+    let silence = interval
+        .filter(|_| count > 0)
+        .map(|interval| interval.saturating_mul(count.saturating_add(1)));
     Ok(russh::client::Config {
         client_id: russh::SshId::Standard(
             concat!("SSH-2.0-restic_sftp_", env!("CARGO_PKG_VERSION")).into(),
         ),
         window_size: WINDOW,
-        keepalive_interval: Some(interval).filter(|interval| !interval.is_zero()),
-        keepalive_max: config.alive_count_max.unwrap_or(ALIVE_COUNT_MAX) as usize,
+        keepalive_interval: interval,
+        keepalive_max: count as usize,
+        inactivity_timeout: silence.map(|silence| silence.max(LOGIN_TIMEOUT + ALIVE_INTERVAL)),
         nodelay: true,
         preferred: algorithms::preferred(config, keys)?,
         ..Default::default()
@@ -251,5 +259,49 @@ fn explain(error: Error, server: &str, seen: &Seen) -> Error {
             });
             Error::Handshake { server, cause }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> russh::client::Config {
+        let me = User { name: "ada".into(), uid: 7, home: "/nowhere".into(), agent: None };
+        let asked = Asked { host: "host", user: None, port: None };
+        let text = format!("{text}\nUserKnownHostsFile none\nGlobalKnownHostsFile none");
+        let config = HostConfig::from_text(&text, &asked, &me).unwrap();
+        protocol(&config, &HostKeys::load(&config).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_falls_silent_is_given_up_unless_the_configuration_says_not_to() {
+        let seconds = Duration::from_secs;
+        for (text, interval, count, silence) in [
+            ("", Some(15), 3, Some(135)),
+            ("ServerAliveInterval 60\nServerAliveCountMax 9", Some(60), 9, Some(600)),
+            ("ServerAliveInterval 0", None, 3, None),
+            ("ServerAliveCountMax 0", Some(15), 0, None),
+        ] {
+            let settings = settings(text);
+            assert_eq!(settings.keepalive_interval, interval.map(seconds), "{text}");
+            assert_eq!(settings.keepalive_max, count, "{text}");
+            assert_eq!(settings.inactivity_timeout, silence.map(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_broken_is_offered() {
+        let preferred = settings("").preferred;
+        let mut names: Vec<String> = Vec::new();
+        names.extend(preferred.kex.iter().map(|name| name.as_ref().to_owned()));
+        names.extend(preferred.key.iter().map(ToString::to_string));
+        names.extend(preferred.cipher.iter().map(|name| name.as_ref().to_owned()));
+        names.extend(preferred.mac.iter().map(|name| name.as_ref().to_owned()));
+        for broken in ["sha1", "ssh-rsa", "ssh-dss", "cbc", "none", "group1-"] {
+            assert!(!names.iter().any(|name| name.contains(broken)), "{broken}: {names:?}");
+        }
+        // Against what is slipped in before encryption begins.
+        assert!(names.iter().any(|name| name == "kex-strict-c-v00@openssh.com"));
     }
 }

@@ -85,6 +85,10 @@ fn encrypted(path: &Path) -> Outcome {
 }
 
 fn read(path: &Path) -> io::Result<Zeroizing<String>> {
+    // A pipe would never end.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
     let mut text = Zeroizing::new(String::new());
     File::open(path)?.take(SIZE_LIMIT).read_to_string(&mut text)?;
     Ok(text)
