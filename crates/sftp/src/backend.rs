@@ -11,6 +11,7 @@ use restic_repo::backend::{Backend, BackendError, Extent, FileInfo, Properties};
 use restic_repo::{FileType, Handle};
 use russh::ChannelMsg;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::connect::{Connection, Connector};
 use crate::error::Error;
@@ -33,8 +34,8 @@ const ERRANDS: usize = 64;
 /// Folders that are made at the same time.
 const FOLDERS: usize = 100;
 
-/// How often an operation is begun again after the connection broke in the middle of it.
-const TRIES: u32 = 5;
+/// After so many connections that broke in the middle of one operation, it fails.
+const MOST_LOSSES: u32 = 5;
 
 /// A repository in a folder of a server, reached over SFTP.
 ///
@@ -171,14 +172,26 @@ impl Sftp {
     where
         F: Future<Output = Result<T, Failure>> + Send,
     {
-        let mut tries = 0;
+        let (mut begun, mut losses, mut since) = (0, 0, Instant::now());
         loop {
             let session = self.pool.session().await?;
             if self.pool.has_strays() {
                 self.pool.sweep(&session).await;
             }
-            match work(session, tries).await {
-                Err(failure) if failure.is_lost() && tries + 1 < TRIES => tries += 1,
+            match work(Arc::clone(&session), begun).await {
+                Err(failure) if failure.is_lost() => {
+                    // A server may say so of its own accord; then this is no session to go on with.
+                    session.end(&failure.to_string());
+                    // Where one connection breaks, the others mostly have broken too, and only wait for
+                    // somebody to notice. They count as one.
+                    if session.began() >= since {
+                        (losses, since) = (losses + 1, Instant::now());
+                    }
+                    if losses == MOST_LOSSES {
+                        return Err(failure);
+                    }
+                    begun += 1;
+                }
                 outcome => return outcome,
             }
         }

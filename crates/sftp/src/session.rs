@@ -11,6 +11,7 @@ use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, Status, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::wire::{LONGEST_PACKET, Pulse, Wire};
@@ -161,6 +162,11 @@ impl Session {
 
     pub(crate) fn offers(&self) -> Offers {
         self.offers
+    }
+
+    /// When it began.
+    pub(crate) fn began(&self) -> Instant {
+        self.pulse.began()
     }
 
     pub(crate) fn is_over(&self) -> bool {

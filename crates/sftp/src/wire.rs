@@ -55,6 +55,10 @@ impl Pulse {
         })
     }
 
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     fn moves(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.moved.store(now, Ordering::Relaxed);

@@ -5,6 +5,7 @@
 mod damaged;
 mod golden;
 mod interop;
+mod sftp;
 
 use restic_oracle::Program;
 
