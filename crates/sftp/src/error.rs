@@ -7,7 +7,7 @@ use std::time::Duration;
 use restic_repo::backend::BackendErrorKind;
 use thiserror::Error;
 
-use crate::auth::Tried;
+use crate::auth::{Outcome, Tried};
 use crate::config::ConfigError;
 use crate::failure::Failure;
 use crate::host_key::Fingerprint;
@@ -204,7 +204,7 @@ pub enum Error {
     },
 
     /// None of our keys opens the door.
-    #[error("{server} accepts no key of ours for the user {user}{}{}", tried_sentence(.tried), methods_sentence(.methods))]
+    #[error("{server} accepts no key of ours for the user {user}{}{}", tried_sentence(.tried), remedy(.tried, .methods))]
     NoKeyAccepted {
         /// The server.
         server: String,
@@ -218,8 +218,8 @@ pub enum Error {
 
     /// The server hung up after too many keys.
     #[error(
-        "{server} hung up after {} keys ({message}), before the right one for {user} came up: name it with \
-         IdentityFile and set IdentitiesOnly yes in ssh_config",
+        "{server} hung up ({message}) before the right key for {user} came up, tried were {}: name it \
+         with IdentityFile and set IdentitiesOnly yes in ssh_config",
         .tried.len()
     )]
     TooManyKeys {
@@ -328,19 +328,114 @@ pub struct KeyChange {
     pub line: usize,
 }
 
-/// Which keys were tried; and if one of them would have done, what kept it from it.
+/// Which keys were tried, and what became of each.
 fn tried_sentence(tried: &[Tried]) -> String {
     if tried.is_empty() {
-        return ", for there is none: make one with ssh-keygen, or start an agent that has one"
-            .to_owned();
+        return String::new();
     }
     let tried: Vec<_> = tried.iter().map(ToString::to_string).collect();
     format!(" (tried: {})", tried.join("; "))
 }
 
-fn methods_sentence(methods: &[String]) -> String {
-    if methods.is_empty() || methods.iter().any(|method| method == "publickey") {
-        return ": add one of them to that user's authorized_keys on the server".to_owned();
+/// What helps, where the keys' own words don't say so already.
+fn remedy(tried: &[Tried], methods: &[String]) -> String {
+    let was = |outcome: fn(&Outcome) -> bool| tried.iter().any(|tried| outcome(&tried.outcome));
+    if !methods.is_empty() && !methods.iter().any(|method| method == "publickey") {
+        format!(": it allows only {}, and this program logs in with keys", methods.join(", "))
+    } else if tried.is_empty() {
+        ", for there is none: make one with ssh-keygen, or start an agent that has one".to_owned()
+    } else if was(|outcome| matches!(outcome, Outcome::Encrypted { wanted: true, .. })) {
+        String::new()
+    } else if was(|outcome| *outcome == Outcome::Refused) {
+        ": add one of them to that user's authorized_keys on the server".to_owned()
+    } else {
+        ", for none can be used".to_owned()
     }
-    format!(": it allows only {}, and this program logs in with keys", methods.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_one_line_that_begins_like_a_sentence_within_another() {
+        let server = || "store:2222".to_owned();
+        let io = || io::Error::from(io::ErrorKind::HostUnreachable);
+        let key = || Fingerprint { algorithm: "ssh-ed25519".into(), sha256: "SHA256:abc".into() };
+        let file = || PathBuf::from("/home/ada/.ssh/known_hosts");
+        let tried = |outcome| vec![Tried { key: "/home/ada/.ssh/id_rsa".into(), outcome }];
+        let refused = |tried, methods: &[&str]| Error::NoKeyAccepted {
+            server: server(),
+            user: "ada".into(),
+            tried,
+            methods: methods.iter().map(|&method| method.to_owned()).collect(),
+        };
+        let change = KeyChange {
+            server: server(),
+            name: "[store]:2222".into(),
+            offered: key(),
+            known: key(),
+            file: file(),
+            line: 7,
+        };
+        let errors = [
+            Error::NoSuchUser { uid: 7 },
+            Error::TooManyJumps { server: server() },
+            Error::Jump {
+                server: server(),
+                over: "jump".into(),
+                cause: Error::ConnectionRefused { server: "jump".into() }.into(),
+            },
+            Error::NotForwarded {
+                server: server(),
+                over: "jump".into(),
+                cause: "ConnectFailed".into(),
+            },
+            Error::NameNotResolved { host: "store".into(), cause: io() },
+            Error::Unreachable { server: server(), cause: io() },
+            Error::TimedOut { server: server(), after: Duration::from_secs(30) },
+            Error::Handshake { server: server(), cause: "x".into() },
+            Error::NoCommonAlgorithm {
+                server: server(),
+                kind: "cipher",
+                theirs: "3des-cbc".into(),
+            },
+            Error::NothingAllowed { server: server(), kind: "Ciphers" },
+            Error::HostKeyChanged(change.into()),
+            Error::HostKeyUnknown { server: server(), offered: key(), hint: "ssh store".into() },
+            Error::HostKeyRevoked { server: server(), offered: key(), file: file(), line: 7 },
+            Error::HostCertificate { server: server(), problem: "it has expired".into() },
+            Error::HostKeyWeak { server: server(), bits: 1024, least: 2048 },
+            Error::KnownHosts { file: file(), cause: io() },
+            refused(Vec::new(), &["publickey"]),
+            refused(tried(Outcome::Refused), &["publickey", "password"]),
+            refused(
+                tried(Outcome::Encrypted { wanted: true, file: "/id_rsa".into() }),
+                &["publickey"],
+            ),
+            refused(tried(Outcome::Refused), &["password"]),
+            Error::TooManyKeys {
+                server: server(),
+                user: "ada".into(),
+                message: "Too many".into(),
+                tried: tried(Outcome::Refused),
+            },
+            Error::MoreAsked {
+                server: server(),
+                user: "ada".into(),
+                accepted: "/id".into(),
+                methods: vec!["password".into()],
+            },
+            Error::LoginBroken { server: server(), cause: "x".into() },
+        ];
+        for error in errors {
+            let text = error.to_string();
+            println!("{text}");
+            assert!(!text.contains(['\n', '{', '}']) && !text.contains("  "), "{text}");
+            assert!(
+                !text.ends_with('.') && text.starts_with(|c: char| !c.is_uppercase()),
+                "{text}"
+            );
+        }
+    }
 }

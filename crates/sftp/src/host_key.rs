@@ -270,9 +270,7 @@ impl HostKeys {
 
     fn unknown(&self, key: &PublicKey) -> Error {
         let hint = match &self.first {
-            Some(file) => {
-                format!("ssh {} once, or ssh-keyscan, writes it to {}", self.server, file.display())
-            }
+            Some(file) => format!("ssh asks, and writes it to {}", file.display()),
             None => "UserKnownHostsFile names no file for that".to_owned(),
         };
         Error::HostKeyUnknown {
