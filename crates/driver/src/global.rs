@@ -147,6 +147,8 @@ pub struct Settings {
     pub cache_folder: Option<PathBuf>,
     /// Whether old ones are removed.
     pub cleanup_cache: bool,
+    /// How long a server may be silent while an answer is due; the storage's default if not given.
+    pub stuck_request: Option<Duration>,
     /// Options of the storage, by their full names in small letters.
     pub options: BTreeMap<String, String>,
 }
@@ -193,6 +195,7 @@ impl Settings {
             cache: !args.no_cache,
             cache_folder: path(args.cache_dir, "RESTIC_CACHE_DIR"),
             cleanup_cache: args.cleanup_cache,
+            stuck_request: args.stuck_request_timeout.filter(|span| !span.is_zero()),
             options: options(&args.option)?,
         })
     }

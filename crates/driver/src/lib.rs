@@ -3,7 +3,7 @@
 //! * [`arguments`] parses it, as restic does.
 //! * [`command`] holds the commands, one file each; [`session`] is what they work with.
 //! * [`global`], [`selection`], [`patterns`] and [`targets`] are groups of options.
-//! * [`access`], [`location`] and [`password`] say how a repository is opened.
+//! * [`access`], [`location`], [`storage`] and [`password`] say how a repository is opened.
 //! * [`exit`] says how a command ends: exit codes and the sentence an operator reads.
 //! * [`report`] is what is printed: tables, JSON, progress.
 
@@ -19,6 +19,7 @@ use report::terminal::{Terminal, Verbosity};
 use restic_repo::lock::Keepers;
 use session::Session;
 use signals::Interrupt;
+use storage::Servers;
 
 pub mod access;
 pub mod arguments;
@@ -39,6 +40,7 @@ pub mod selftest;
 pub mod session;
 pub mod signals;
 pub mod size;
+pub mod storage;
 pub mod targets;
 pub mod text_file;
 pub mod words;
@@ -48,6 +50,9 @@ const RELEASE_TIME: Duration = Duration::from_secs(60);
 /// How long a file that is being stored when the program ends may take. Reading from who sends nothing
 /// takes for ever.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long it may take to remove what was being written when a command was interrupted.
+const TIDY_TIME: Duration = Duration::from_secs(10);
 
 /// Runs a command line, the name of the program included, to its end.
 pub fn run(arguments: &[OsString]) -> Result {
@@ -69,8 +74,14 @@ pub fn run(arguments: &[OsString]) -> Result {
         let interrupt = Interrupt::listen()
             .map_err(|error| Failure::new(format_args!("cannot listen for signals: {error}")))?;
         let terminal = Arc::new(Terminal::new(settings.verbosity, settings.json));
-        let session =
-            Session { settings, environment, terminal, interrupt, keepers: Keepers::default() };
+        let session = Session {
+            settings,
+            environment,
+            terminal,
+            interrupt,
+            keepers: Keepers::default(),
+            servers: Servers::default(),
+        };
         let work = async {
             tokio::select! {
                 result = command.run(&session) => result,
@@ -80,6 +91,7 @@ pub fn run(arguments: &[OsString]) -> Result {
         let result = session.interrupt.guard(work).await;
         // A command that was dropped has left its lock to be released in the background.
         let _ = tokio::time::timeout(RELEASE_TIME, session.keepers.idle()).await;
+        let _ = tokio::time::timeout(TIDY_TIME, session.servers.tidied()).await;
         let output = session.terminal.finish();
         result.and(output)
     });

@@ -9,8 +9,8 @@ use crate::exit::{Failure, Result};
 pub enum Location {
     /// In a folder of this machine.
     Local(PathBuf),
-    /// On a server, reached over SFTP: everything behind `sftp:`, not taken apart yet.
-    Sftp(String),
+    /// On a server, reached over SFTP.
+    Sftp(restic_sftp::Location),
 }
 
 /// Storage that restic knows and this program does not.
@@ -27,7 +27,7 @@ impl Location {
         };
         match scheme {
             "local" => Ok(Self::Local(rest.into())),
-            "sftp" => Ok(Self::Sftp(rest.to_owned())),
+            "sftp" => restic_sftp::Location::parse(text).map(Self::Sftp).map_err(Failure::new),
             scheme if FOREIGN.contains(&scheme) => Err(Failure::new(format_args!(
                 "{scheme}: is a kind of storage that this program does not know; it knows local \
                  folders and sftp:"
@@ -61,11 +61,12 @@ mod tests {
     }
 
     #[test]
-    fn sftp_comes_in_two_forms() {
-        for rest in ["user@host:/srv/repo", "//user@host:2222//srv/repo"] {
-            let location = Location::parse(&format!("sftp:{rest}"));
-            assert_eq!(location, Ok(Location::Sftp(rest.to_owned())));
-        }
+    fn servers_are_named_as_restic_names_them() {
+        let location = Location::parse("sftp:user@host:/srv/repo").unwrap();
+        let Location::Sftp(location) = location else { panic!("{location:?}") };
+        assert_eq!((location.user.as_deref(), &*location.host), (Some("user"), "host"));
+        assert_eq!(location.path, "/srv/repo");
+        assert!(Location::parse("sftp:host").is_err());
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use restic_repo::backend::Backend;
 use restic_repo::backend::limit::{Limit, Rates};
-use restic_repo::backend::local::Local;
 use restic_repo::backend::retry::{Retry, Retrying};
 use restic_repo::identity::Identity;
 use restic_repo::index::Index;
@@ -20,13 +19,13 @@ use crate::access::Access;
 use crate::environment::Environment;
 use crate::exit::{Failure, Result};
 use crate::global::Settings;
-use crate::location::Location;
 use crate::password;
 use crate::report::counters::Counters;
 use crate::report::number;
 use crate::report::pace::Pulse;
 use crate::report::terminal::{Terminal, Verbosity};
 use crate::signals::Interrupt;
+use crate::storage::{self, Servers};
 
 /// One run of a command.
 #[derive(Debug)]
@@ -41,6 +40,8 @@ pub struct Session {
     pub interrupt: Interrupt,
     /// The locks that are held.
     pub keepers: Keepers,
+    /// The servers that are worked with.
+    pub servers: Servers,
 }
 
 /// The snapshots and the index, read in this order: a snapshot that is stored in between is not seen,
@@ -77,25 +78,11 @@ impl Session {
     }
 
     /// The storage at a location, with retries and bandwidth limits.
-    pub fn backend(&self, access: &Access) -> Result<Arc<dyn Backend>> {
-        let folder = match access.location()? {
-            Location::Local(folder) => folder,
-            Location::Sftp(_) => {
-                return Err(Failure::new(
-                    "sftp: locations are not supported yet; mount the folder, or use restic for now",
-                ));
-            }
-        };
-        let mut local = Local::new(folder);
-        if let Some(connections) = self.settings.options.get("local.connections") {
-            let connections = connections.parse().ok().filter(|&count| count > 0);
-            local = local
-                .with_connections(connections.ok_or_else(|| {
-                    Failure::new("-o local.connections needs a number from 1 on")
-                })?);
-        }
+    pub async fn backend(&self, access: &Access) -> Result<Arc<dyn Backend>> {
+        let (location, settings) = (access.location()?, &self.settings);
+        let storage = storage::open(location, settings, &self.terminal, &self.servers).await?;
         let terminal = Arc::clone(&self.terminal);
-        let retry = Retry::new(local).on_retry(move |retrying: &Retrying<'_>| {
+        let retry = Retry::new(storage).on_retry(move |retrying: &Retrying<'_>| {
             let Retrying { error, delay, .. } = retrying;
             terminal.error(format!("{error}; trying again in {}", number::duration(*delay)));
         });
@@ -128,7 +115,7 @@ impl Session {
 
     /// Opens a repository.
     pub async fn open_at(&self, access: &Access, prompt: &str) -> Result<Repository> {
-        let backend = self.backend(access)?;
+        let backend = self.backend(access).await?;
         let password = self.password(access, prompt).await?;
         let (hint, options) = (access.key_hint.as_deref(), self.repository_options());
         let counters = Counters::new(Arc::clone(&self.terminal));

@@ -5,6 +5,7 @@
 //! * [`golden`] holds repositories written by the real restics, and a list of all that is in them.
 //! * [`damaged`] holds one small repository in some thirty states of damage, with restic's verdicts.
 //! * [`Tree`] is what is in a folder, down to nanoseconds, hard links and extended attributes.
+//! * [`Sshd`] is a real SSH server on this machine, and [`Proxy`] a bad network on the way to it.
 //! * [`source`], [`data`] and [`disk`] make the same bytes on every machine.
 //!
 //! Everything here panics where it cannot do what it should, with a sentence that says what to do: a
@@ -15,11 +16,15 @@ pub mod data;
 pub mod disk;
 pub mod golden;
 mod program;
+mod proxy;
 mod scratch;
 pub mod source;
+mod sshd;
 mod tree;
 
 pub use golden::Golden;
 pub use program::{Outcome, Program, Version};
+pub use proxy::Proxy;
 pub use scratch::{Repo, Scratch};
+pub use sshd::{Sshd, SshdOptions};
 pub use tree::{Entry, Kind, Powers, Tree};

@@ -116,7 +116,7 @@ impl Init {
             ));
         }
         let access = &session.settings.access;
-        let backend = session.backend(access)?;
+        let backend = session.backend(access).await?;
         let prompt = "enter password for new repository: ";
         let password = session.new_password(access, prompt).await?;
         let polynomial = match self.copy_chunker_params {

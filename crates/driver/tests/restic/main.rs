@@ -8,6 +8,7 @@ mod full_disk;
 mod golden;
 mod interop;
 mod killed;
+mod sftp;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,169 @@
+//! Repositories on a server, reached by us directly and by the real restics through `ssh`.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use restic_oracle::{
+    Outcome, Program, Proxy, Repo, Scratch, Sshd, SshdOptions, Tree, Version, data, source,
+};
+
+use crate::one_restic;
+
+/// A server, and a repository's place on it.
+struct Vault {
+    server: Sshd,
+    repo: Repo,
+    scratch: Scratch,
+}
+
+impl Vault {
+    fn new(options: &SshdOptions) -> Self {
+        let (server, scratch) = (Sshd::with(options), Scratch::new());
+        let repo = scratch.repo_at(server.location(scratch.path().join("repo")), "geheim");
+        Self { server, repo, scratch }
+    }
+
+    fn with_ours(&self, arguments: &[&str]) -> Outcome {
+        self.through(self.server.port(), arguments)
+    }
+
+    /// Runs our program, which reaches the server on this port.
+    fn through(&self, port: u16, arguments: &[&str]) -> Outcome {
+        let config = self.server.client_config_through(port);
+        let mut command = one_restic().command(&self.repo);
+        command.arg("-o").arg(format!("sftp.config={}", config.display())).args(arguments);
+        Outcome::of(&mut command)
+    }
+
+    fn with_restic(&self, version: Version, arguments: &[&str]) -> Outcome {
+        let mut command = Program::restic(version).command(&self.repo);
+        Outcome::of(command.args(self.server.restic_arguments()).args(arguments))
+    }
+
+    /// A folder with one of everything, by its name in the snapshot.
+    fn source(&self) -> std::path::PathBuf {
+        let folder = self.scratch.folder("source");
+        source::write(&folder);
+        folder
+    }
+
+    fn target(&self, name: &str) -> String {
+        self.scratch.folder(name).to_str().unwrap().to_owned()
+    }
+}
+
+fn assert_restored(source: &Path, target: &str, version: Option<Version>) {
+    let restored = Path::new(target).join(source.strip_prefix("/").unwrap());
+    let seen = |mut tree: Tree| {
+        // restic 0.14 loses the bytes of a link's target that is no UTF-8.
+        if version == Some(Version::V0_14) {
+            tree.entries.remove(Path::new("links/no-utf8"));
+        }
+        tree
+    };
+    seen(Tree::of(source)).assert_same(&seen(Tree::of(&restored)));
+}
+
+#[test]
+fn every_restic_reads_what_we_stored_on_a_server_and_we_what_it_stored() {
+    let vault = Vault::new(&SshdOptions::external(""));
+    let source = vault.source();
+    let path = source.to_str().unwrap();
+    vault.with_ours(&["init"]).success();
+    vault.with_ours(&["backup", path]).success();
+    for version in Version::ALL {
+        let target = vault.target(&format!("restored by {}", version.name()));
+        vault.with_restic(version, &["check", "--read-data"]).success();
+        vault.with_restic(version, &["restore", "latest", "--target", &target]).success();
+        assert_restored(&source, &target, Some(version));
+        // Not 0.14's own reading of links that are no UTF-8.
+        if version != Version::V0_14 {
+            vault.with_restic(version, &["backup", "--force", path]).success();
+            let target = vault.target(&format!("restored after {}", version.name()));
+            vault.with_ours(&["check", "--read-data"]).success();
+            vault.with_ours(&["restore", "latest", "--target", &target]).success();
+            assert_restored(&source, &target, None);
+        }
+    }
+    let listed = vault.with_ours(&["snapshots", "--json"]).success().json();
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+    assert!(vault.with_ours(&["list", "locks"]).success().stdout.is_empty());
+}
+
+#[test]
+fn we_read_what_a_restic_stored_on_a_server() {
+    for version in Version::ALL {
+        let vault = Vault::new(&SshdOptions::internal(""));
+        let source = vault.source();
+        vault.with_restic(version, &["init"]).success();
+        vault.with_restic(version, &["backup", source.to_str().unwrap()]).success();
+        vault.with_ours(&["check", "--read-data"]).success();
+        let target = vault.target("restored");
+        vault.with_ours(&["restore", "latest", "--target", &target]).success();
+        assert_restored(&source, &target, Some(version));
+    }
+}
+
+#[test]
+fn a_backup_goes_on_when_the_connection_breaks_and_says_so() {
+    let vault = Vault::new(&SshdOptions::internal(""));
+    let source = vault.scratch.folder("noise");
+    fs::write(source.join("noise"), data::ctr(b"noise", 40 << 20)).unwrap();
+    vault.with_ours(&["init"]).success();
+    let proxy = Proxy::to(vault.server.port());
+    proxy.cut_next([5 << 20, 5 << 20, 7 << 20]);
+    let outcome = vault.through(proxy.port(), &["backup", source.to_str().unwrap()]).success();
+    assert!(outcome.complaint().contains("a connection to the server broke"), "{outcome}");
+    vault.with_restic(Version::V0_19, &["check", "--read-data"]).success();
+    let repo = vault.scratch.path().join("repo");
+    assert!(!names(&repo).iter().any(|name| name.contains("-restic-temp-")));
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match path.is_dir() {
+            true => names(&path),
+            false => vec![path.display().to_string()],
+        })
+        .collect()
+}
+
+#[test]
+fn what_goes_wrong_with_a_server_is_one_sentence_that_helps() {
+    let vault = Vault::new(&SshdOptions::internal(""));
+    let says = |outcome: Outcome, code: i32, words: &[&str]| {
+        let outcome = outcome.exits(code);
+        for word in words {
+            assert!(outcome.complaint().contains(word), "{word:?} is not in\n{outcome}");
+        }
+        assert_eq!(outcome.complaint().lines().count(), 1, "{outcome}");
+    };
+    // There is a server but no repository.
+    says(vault.with_ours(&["snapshots"]), 10, &["Fatal: "]);
+    vault.with_ours(&["init"]).success();
+    // Options that name programs.
+    let arguments = vault.server.restic_arguments();
+    says(
+        one_restic().run(&vault.repo, arguments.iter().chain([&"snapshots".to_owned()])),
+        1,
+        &["sftp.command", "sftp.config"],
+    );
+    let zero = ["-o", "sftp.connections=0", "snapshots"];
+    says(vault.with_ours(&zero), 1, &["sftp.connections"]);
+    says(vault.with_ours(&["-o", "sftp.conections=2", "snapshots"]), 1, &["sftp.conections"]);
+    // Nobody listens there, and it does not take a quarter of an hour to say so.
+    let proxy = Proxy::to(vault.server.port());
+    proxy.refuse(true);
+    let began = std::time::Instant::now();
+    says(vault.through(proxy.port(), &["snapshots"]), 1, &["refuses connections"]);
+    assert!(began.elapsed() < Duration::from_secs(60));
+    // A server that is not who it was.
+    let other = Sshd::start();
+    let proxy = Proxy::to(other.port());
+    says(vault.through(proxy.port(), &["snapshots"]), 1, &["host key", "changed", "ssh-keygen -R"]);
+    // A server that does not know us.
+    fs::write(vault.server.folder().join("user_key.pub"), "").unwrap();
+    says(vault.with_ours(&["snapshots"]), 1, &["accepts no key", "authorized_keys"]);
+}

@@ -1,0 +1,443 @@
+//! A repository on a server.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use restic_repo::backend::{Backend, BackendError, Extent, FileInfo, Properties};
+use restic_repo::{FileType, Handle};
+use russh::ChannelMsg;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::connect::{Connection, Connector};
+use crate::error::Error;
+use crate::failure::Failure;
+use crate::layout::{self, Layout, Modes};
+use crate::listing;
+use crate::location::Location;
+use crate::pool::{Opener, Pool};
+use crate::saving::{self, Saving};
+use crate::session::{Permit, Session};
+use crate::transfer;
+
+/// Files above this size in bytes are transfers, of which only so many run at once. Smaller ones, a lock
+/// above all, do not wait for them.
+const SMALL: usize = 64 << 10;
+
+/// Small things that are done at the same time.
+const ERRANDS: usize = 64;
+
+/// Folders that are made at the same time.
+const FOLDERS: usize = 100;
+
+/// After so many connections that broke in the middle of one operation, it fails.
+const MOST_LOSSES: u32 = 5;
+
+/// A repository in a folder of a server, reached over SFTP.
+///
+/// Temporary files have restic's form, `<name>-restic-temp-<32 hex digits>`, in the folder of the file
+/// they are to become. Our own are removed also after a broken connection; those that other programs left
+/// are not touched, because they look like those of living ones.
+///
+/// When the connection breaks, whoever is in the middle of something begins it again on a new connection.
+/// The server is tried for as long as [`Options::patience`] says; after that, operations fail with a
+/// transient error, and the next one tries again.
+///
+/// SFTP cannot make a name durable (it has no way to sync a folder), only a file's content.
+#[derive(Clone, Debug)]
+pub struct Sftp {
+    pool: Pool,
+    layout: Layout,
+    location: String,
+    connections: usize,
+    transfers: Arc<Semaphore>,
+    errands: Arc<Semaphore>,
+    /// The permissions that the config asks for, once there is a config.
+    modes: Arc<Mutex<Option<Modes>>>,
+}
+
+/// How to work with a server.
+#[derive(Clone)]
+pub struct Options {
+    /// Transfers at the same time; restic's default is 5.
+    pub connections: usize,
+    /// SSH connections that they are spread over, at most. Further ones are opened when the first are
+    /// busy; what the server refuses, is done without.
+    pub sessions: usize,
+    /// How long a server may leave us without a single byte while we wait for one. After that the
+    /// connection is given up. To sync a large file may take a slow disk a while.
+    pub stall: Duration,
+    /// How long to try for a new connection after one broke.
+    pub patience: Duration,
+    /// Called when a connection breaks, and when there is a new one, so that people learn why nothing
+    /// goes on.
+    pub observer: Arc<dyn Fn(&Event) + Send + Sync>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections: 5,
+            sessions: 4,
+            stall: Duration::from_secs(120),
+            patience: Duration::from_secs(120),
+            observer: Arc::new(|_| {}),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("connections", &self.connections)
+            .field("sessions", &self.sessions)
+            .field("stall", &self.stall)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What happens to the connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection broke.
+    Lost {
+        /// Why, as far as is known.
+        reason: String,
+    },
+    /// None was left, and there is a new one.
+    Reconnected {
+        /// How long that took.
+        after: Duration,
+    },
+}
+
+impl Sftp {
+    /// Connects to the server of a repository. If that fails, it is not tried again.
+    pub async fn connect(
+        location: &Location,
+        connector: Connector,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let patience = options.stall;
+        let open = move || {
+            let connector = connector.clone();
+            async move { begin_session(connector.connect().await?, patience).await }.boxed()
+        };
+        let layout = Layout::new(&location.path);
+        Self::over(Box::new(open), layout, location.to_string(), options).await
+    }
+
+    /// Waits until the temporary files of saves that were dropped are removed. Who ends the program
+    /// without that may leave some behind.
+    pub async fn tidied(&self) {
+        self.pool.tidied().await;
+    }
+
+    async fn over(
+        open: Box<Opener>,
+        layout: Layout,
+        location: String,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let connections = options.connections.clamp(1, Semaphore::MAX_PERMITS);
+        Ok(Self {
+            pool: Pool::open(open, options).await?,
+            layout,
+            location,
+            connections,
+            transfers: Arc::new(Semaphore::new(connections)),
+            errands: Arc::new(Semaphore::new(ERRANDS)),
+            modes: Arc::default(),
+        })
+    }
+
+    /// Waits for its turn, and keeps it for as long as the permit lives.
+    async fn turn(&self, is_transfer: bool) -> Result<Permit, Failure> {
+        let turns = if is_transfer { &self.transfers } else { &self.errands };
+        match Arc::clone(turns).acquire_owned().await {
+            Ok(permit) => Ok(Arc::new(permit)),
+            Err(_) => Err(Failure::Lost("the program is ending".to_owned())),
+        }
+    }
+
+    /// Does something in a session, and does it again in another one when the connection breaks. It is
+    /// told how often it was begun before.
+    async fn redo<T, F>(&self, work: impl Fn(Arc<Session>, u32) -> F + Send) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>> + Send,
+    {
+        let (mut begun, mut losses, mut since) = (0, 0, Instant::now());
+        loop {
+            let session = self.pool.session().await?;
+            if self.pool.has_strays() {
+                self.pool.sweep(&session).await;
+            }
+            match work(Arc::clone(&session), begun).await {
+                Err(failure) if failure.is_lost() => {
+                    // A server may say so of its own accord; then this is no session to go on with.
+                    session.end(&failure.to_string());
+                    // Where one connection breaks, the others mostly have broken too, and only wait for
+                    // somebody to notice. They count as one.
+                    if session.began() >= since {
+                        (losses, since) = (losses + 1, Instant::now());
+                    }
+                    if losses == MOST_LOSSES {
+                        return Err(failure);
+                    }
+                    begun += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn load_from(
+        &self,
+        session: Arc<Session>,
+        handle: &Handle,
+        extent: Extent,
+        permit: &Permit,
+    ) -> Result<Bytes, Failure> {
+        let path = self.layout.path_of(handle);
+        // One round trip for both.
+        let (size, file) = tokio::try_join!(
+            size_of_file(&session, &path),
+            session.open(&path, Arc::clone(permit)),
+        )?;
+        match extent {
+            Extent::Range { offset, length } => {
+                // Before there is memory for it: the range may be nonsense.
+                if offset.checked_add(length as u64).is_none_or(|end| end > size) {
+                    return Err(Failure::TooShort(offset.saturating_add(length as u64)));
+                }
+                let _burden = session.burden(length as u64);
+                transfer::read(&file, offset, length).await
+            }
+            Extent::Whole => {
+                let mut size = size;
+                loop {
+                    if size > handle.file_type.size_limit() {
+                        return Err(Failure::TooLarge(size));
+                    }
+                    let length = usize::try_from(size).map_err(|_| Failure::NoMemory(size))?;
+                    let _burden = session.burden(size);
+                    let read = transfer::read(&file, 0, length);
+                    let (stat, data) = tokio::join!(file.stat(), read);
+                    // What was opened may be younger than what was measured.
+                    match stat?.size {
+                        Some(found) if found != size => size = found,
+                        _ => return data,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn save_to(
+        &self,
+        session: Arc<Session>,
+        handle: &Handle,
+        data: &[u8],
+        permit: &Permit,
+    ) -> Result<(), Failure> {
+        let _burden = session.burden(data.len() as u64);
+        let modes = self.modes(&session).await?;
+        let (pool, layout) = (&self.pool, &self.layout);
+        Saving { pool, session: &session, layout, handle, data, modes, permit }.run().await
+    }
+
+    /// What new files and folders may be used for, and by whom.
+    async fn modes(&self, session: &Session) -> Result<Modes, Failure> {
+        if let Some(modes) = *self.modes.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(modes);
+        }
+        match session.stat(&self.layout.path_of(&Handle::CONFIG)).await {
+            Ok(config) => {
+                let modes = Modes::beside_config(config.mode);
+                *self.modes.lock().unwrap_or_else(PoisonError::into_inner) = Some(modes);
+                Ok(modes)
+            }
+            Err(failure) if failure.is_lost() => Err(failure),
+            Err(_) => Ok(Modes::PRIVATE),
+        }
+    }
+
+    async fn create_in(&self, session: Arc<Session>) -> Result<(), Failure> {
+        let session = &*session;
+        let make = |path: String, modes| async move {
+            match saving::make_folder(session, &path, modes).await {
+                Err(failure) => Err(saving::why(session, &self.layout, failure, 0).await),
+                made => made,
+            }
+        };
+        make_with_parents(session, self.layout.root()).await?;
+        let modes = self.modes(session).await?;
+        let folders = FileType::ALL.into_iter().filter(|&kind| kind != FileType::Config);
+        let folders = stream::iter(folders).map(|kind| make(self.layout.folder_of(kind), modes));
+        folders.buffer_unordered(FOLDERS).try_collect::<()>().await?;
+        let packs = stream::iter(0..=u8::MAX);
+        let packs = packs.map(|prefix| make(self.layout.pack_folder(prefix), modes));
+        packs.buffer_unordered(FOLDERS).try_collect().await
+    }
+}
+
+#[async_trait]
+impl Backend for Sftp {
+    fn properties(&self) -> Properties {
+        Properties { location: self.location.clone(), connections: self.connections }
+    }
+
+    async fn create(&self) -> Result<(), BackendError> {
+        let created = self.redo(|session, _| self.create_in(session)).await;
+        created.map_err(|failure| error("create", None, failure))
+    }
+
+    async fn load(&self, handle: &Handle, extent: Extent) -> Result<Bytes, BackendError> {
+        let large = match extent {
+            Extent::Range { length, .. } => length > SMALL,
+            Extent::Whole => matches!(handle.file_type, FileType::Pack | FileType::Index),
+        };
+        let load = async {
+            let permit = self.turn(large).await?;
+            self.redo(|session, _| self.load_from(session, handle, extent, &permit)).await
+        };
+        load.await.map_err(|failure| error("load", Some(handle), failure))
+    }
+
+    async fn save(&self, handle: &Handle, data: Bytes) -> Result<(), BackendError> {
+        let save = async {
+            let permit = self.turn(data.len() > SMALL).await?;
+            self.redo(|session, _| self.save_to(session, handle, &data, &permit)).await
+        };
+        save.await.map_err(|failure| error("save", Some(handle), failure))
+    }
+
+    async fn stat(&self, handle: &Handle) -> Result<u64, BackendError> {
+        let path = &self.layout.path_of(handle);
+        let stat = async {
+            let _permit = self.turn(false).await?;
+            self.redo(|session, _| async move { size_of_file(&session, path).await }).await
+        };
+        stat.await.map_err(|failure| error("stat", Some(handle), failure))
+    }
+
+    async fn list(&self, file_type: FileType) -> Result<Vec<FileInfo>, BackendError> {
+        let list = async {
+            let permit = self.turn(false).await?;
+            let (layout, permit) = (&self.layout, &permit);
+            self.redo(|session, _| async move {
+                listing::list(&session, layout, file_type, permit).await
+            })
+            .await
+        };
+        list.await.map_err(|failure| error("list", None, failure))
+    }
+
+    async fn remove(&self, handle: &Handle) -> Result<(), BackendError> {
+        let path = &self.layout.path_of(handle);
+        let remove = async {
+            let _permit = self.turn(false).await?;
+            self.redo(|session, tries| async move {
+                match remove_file(&session, path).await {
+                    // An earlier try removed it, and its answer was lost.
+                    Err(Failure::NotFound) if tries > 0 => Ok(()),
+                    Err(failure) => Err(saving::why(&session, &self.layout, failure, 0).await),
+                    removed => removed,
+                }
+            })
+            .await
+        };
+        remove.await.map_err(|failure| error("remove", Some(handle), failure))
+    }
+
+    async fn free_space(&self) -> Result<Option<u64>, BackendError> {
+        let root = self.layout.root();
+        match self.redo(|session, _| async move { session.space(root).await }).await {
+            Ok(space) => Ok(space.map(|space| space.bytes)),
+            Err(Failure::Unsupported(_)) => Ok(None),
+            Err(failure) => Err(error("free space", None, failure)),
+        }
+    }
+}
+
+/// Opens a session on a connection.
+async fn begin_session(connection: Connection, patience: Duration) -> Result<Arc<Session>, Error> {
+    let mut channel = connection.handle.channel_open_session().await?;
+    channel.request_subsystem(true, "sftp").await?;
+    let agreed = async {
+        loop {
+            match channel.wait().await {
+                Some(ChannelMsg::Success) => return Ok(()),
+                Some(ChannelMsg::Failure) => return Err(Failure::NoSftp),
+                Some(_) => {}
+                None => return Err(Failure::Lost("it was closed".to_owned())),
+            }
+        }
+    };
+    let silent = |_| Failure::Lost("the server does not answer".to_owned());
+    tokio::time::timeout(patience, agreed).await.map_err(silent)??;
+    Ok(Session::begin(channel.into_stream(), connection, patience).await?)
+}
+
+/// The size of what has to be a regular file.
+async fn size_of_file(session: &Session, path: &str) -> Result<u64, Failure> {
+    let stat = session.stat(path).await?;
+    if !stat.is_file() {
+        if stat.is_pipe() {
+            // Whoever opens it makes the server wait for ever.
+            session.end("a pipe in the repository has blocked it");
+        }
+        return Err(Failure::NotAFile);
+    }
+    stat.size.ok_or_else(|| Failure::Nonsense("a file without a size".to_owned()))
+}
+
+/// Removes a file. Servers on Windows remove none that is read-only.
+async fn remove_file(session: &Session, path: &str) -> Result<(), Failure> {
+    match session.remove(path).await {
+        Err(denied @ Failure::Denied(_)) => {
+            match session.set_mode(path, Modes::PRIVATE.writing).await {
+                Ok(()) => session.remove(path).await,
+                Err(failure) if failure.is_lost() => Err(failure),
+                Err(_) => Err(denied),
+            }
+        }
+        outcome => outcome,
+    }
+}
+
+/// Makes the repository's own folder, and those above it that are missing.
+async fn make_with_parents(session: &Session, path: &str) -> Result<(), Failure> {
+    let mut missing = vec![path];
+    while let Some(&folder) = missing.last() {
+        match saving::make_folder(session, folder, Modes::PRIVATE).await {
+            Ok(()) => {
+                missing.pop();
+            }
+            Err(Failure::NotFound) => match layout::parent(folder) {
+                // No deeper than the path is long: each step is upwards, and each success downwards.
+                Some(parent) if missing.len() < MOST_PARENTS => missing.push(parent),
+                _ => return Err(Failure::NotFound),
+            },
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(())
+}
+
+/// How many folders above the repository's own are made, at most.
+const MOST_PARENTS: usize = 100;
+
+fn error(operation: &'static str, handle: Option<&Handle>, failure: Failure) -> BackendError {
+    let error = BackendError::new(failure.kind(), operation).because(failure);
+    match handle {
+        Some(handle) => error.on(handle),
+        None => error,
+    }
+}
