@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 use crate::exit::{Failure, Result};
 use crate::text_file;
 
+/// How often somebody at a terminal may try, as in restic.
+pub const TRIES: u32 = 3;
+
 /// The password itself.
 pub type Bytes = Zeroizing<Vec<u8>>;
 

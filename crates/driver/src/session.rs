@@ -116,10 +116,21 @@ impl Session {
     /// Opens a repository.
     pub async fn open_at(&self, access: &Access, prompt: &str) -> Result<Repository> {
         let backend = self.backend(access).await?;
-        let password = self.password(access, prompt).await?;
         let (hint, options) = (access.key_hint.as_deref(), self.repository_options());
         let counters = Counters::new(Arc::clone(&self.terminal));
-        let repository = Repository::open(backend, &password, hint, options, &counters).await?;
+        let may_mistype = password::can_ask() && !access.gives_password(&self.environment);
+        let mut tries = if may_mistype { password::TRIES } else { 1 };
+        let repository = loop {
+            let password = self.password(access, prompt).await?;
+            let (backend, options) = (Arc::clone(&backend), options.clone());
+            match Repository::open(backend, &password, hint, options, &counters).await {
+                Err(Error::WrongPassword) if tries > 1 => {
+                    tries -= 1;
+                    self.terminal.error("wrong password or no key found; try again");
+                }
+                opened => break opened?,
+            }
+        };
         self.terminal.say(
             Verbosity::Verbose,
             format!(

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -45,6 +45,49 @@ fn a_wrong_password_ends_with_12() {
         assert!(outcome.stdout.is_empty(), "{outcome}");
     }
     Program::restic(Version::V0_19).run(&repo, ["snapshots"]).exits(12);
+}
+
+/// What is typed at the terminal, one password after each question; and all that was shown there.
+fn at_a_terminal(repo: &Repo, typed: &[&str]) -> Outcome {
+    let command = format!("{} snapshots", env!("CARGO_BIN_EXE_one-restic"));
+    // `script` gives the program a terminal, passes on what it is given, and ends as the program does.
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
+        .env("RESTIC_REPOSITORY", &repo.location)
+        .env_remove("RESTIC_PASSWORD")
+        .env_remove("RESTIC_PASSWORD_FILE")
+        .env_remove("RESTIC_PASSWORD_COMMAND")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut shown = Vec::new();
+    for password in typed {
+        // What is typed before the question is thrown away.
+        let mut byte = [0];
+        while !shown.ends_with(b"enter password for repository: ") {
+            assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&shown));
+            shown.push(byte[0]);
+        }
+        shown.push(b'\n');
+        writeln!(stdin, "{password}").unwrap();
+    }
+    stdout.read_to_end(&mut shown).unwrap();
+    let code = child.wait().unwrap().code();
+    Outcome { command, code, stdout: shown, stderr: Vec::new() }
+}
+
+#[test]
+fn at_a_terminal_the_password_is_asked_for_three_times() {
+    let scratch = Scratch::new();
+    let repo = scratch.repo("repo");
+    init_cheaply(&repo);
+    let outcome = at_a_terminal(&repo, &["mistyped", "mistyped", &repo.password]).exits(0);
+    assert_eq!(outcome.text().matches("try again").count(), 2, "{outcome}");
+    let outcome = at_a_terminal(&repo, &["mistyped"; 3]).exits(12);
+    assert!(outcome.text().contains("Fatal: wrong password or no key found"), "{outcome}");
+    assert!(!outcome.text().contains("mistyped"), "what was typed is shown\n{outcome}");
 }
 
 #[test]
