@@ -1,10 +1,7 @@
 //! The backend against a real OpenSSH server.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test may fail, and say why it does not run"
-)]
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+#![allow(clippy::print_stdout, reason = "a test says why it cannot be run")]
 
 #[path = "../testbed/testbed.rs"]
 mod testbed;
