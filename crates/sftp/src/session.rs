@@ -33,7 +33,8 @@ const PIECE: u64 = 32 << 10;
 /// The most that is read with one request. OpenSSH's own limit, with room for the packet's head.
 const LARGEST_READ: u64 = 255 << 10;
 
-/// The most that is written with one request. Larger ones are slower: see doc/performance.md.
+/// The most that is written with one request. With OpenSSH on the loopback interface, requests of 255 KiB
+/// were a quarter slower.
 const LARGEST_WRITE: u64 = 32 << 10;
 
 /// How much of what a server says is shown.

@@ -211,7 +211,7 @@ async fn answers_of_the_wrong_kind_and_damaged_ones_are_errors() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn versions_that_cannot_be_are_refused() {
     for answer in [packet(VERSION, &2_u32.to_be_bytes()), packet(VERSION, b""), status(0, 4)] {
         let (near, mut far) = tokio::io::duplex(1 << 20);
