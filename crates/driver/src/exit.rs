@@ -132,6 +132,12 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        Error::from(error).into()
+    }
+}
+
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         match error {

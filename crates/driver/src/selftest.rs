@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use restic_repo::archiver::{self, Backup};
 use restic_repo::backend::Backend;
-use restic_repo::backend::local::Local;
 use restic_repo::checker::{self, ReadData};
 use restic_repo::key::{Password, ScryptParams};
 use restic_repo::lock::{Lock, LockKind, LockOptions};
@@ -22,11 +21,15 @@ use restic_repo::{Id, crypto};
 use tempfile::TempDir;
 
 use crate::exit::{Failure, Result};
-use crate::location::Location;
 use crate::report::number;
 use crate::session::Session;
 
-/// A trial, ready to run. Everything it makes is removed when it is dropped.
+use place::Place;
+
+mod place;
+
+/// A trial, ready to run. What it makes on this machine is removed when it is dropped, what it makes on
+/// a server when it has run.
 pub struct Trial<'a> {
     session: &'a Session,
     repository: Repository,
@@ -36,7 +39,7 @@ pub struct Trial<'a> {
     /// Where restored files go.
     scratch: TempDir,
     /// Where the repository is.
-    _place: TempDir,
+    place: Place,
 }
 
 /// The size of the image that is made where none is given, in bytes.
@@ -54,10 +57,7 @@ impl<'a> Trial<'a> {
             .prefix("one-restic-selftest-")
             .tempdir()
             .map_err(unwritable)?;
-        let place = match session.settings.access.has_location() {
-            true => beside(session.settings.access.location()?).map_err(unwritable)?,
-            false => tempfile::tempdir_in(scratch.path()).map_err(unwritable)?,
-        };
+        let place = Place::beside_repository(session, scratch.path()).await?;
         let (sources, own) = match disks.is_empty() {
             true => {
                 let image = scratch.path().join("disk.raw");
@@ -72,8 +72,8 @@ impl<'a> Trial<'a> {
             }
             false => (disks, None),
         };
-        let repository = scratch_repository(session, place.path()).await?;
-        Ok(Self { session, repository, sources, own, scratch, _place: place })
+        let repository = scratch_repository(session, place.backend()).await?;
+        Ok(Self { session, repository, sources, own, scratch, place })
     }
 
     /// Backs up, changes, backs up again, restores, compares and checks.
@@ -84,12 +84,18 @@ impl<'a> Trial<'a> {
         };
         let lock = Lock::acquire(&self.repository, LockKind::Shared, &options).await?;
         let result = lock.protect(self.steps()).await;
-        lock.release().await?;
-        result
+        let released = lock.release().await;
+        let removed = self.place.remove().await;
+        result?;
+        released?;
+        removed?;
+        self.session.terminal.print("selftest passed: what went in came back, bit for bit");
+        Ok(())
     }
 
     async fn steps(&self) -> Result {
         let terminal = &self.session.terminal;
+        self.place.describe(self.session).await?;
         let (first, took) = self.back_up(None).await?;
         let summary = first.1.summary.clone().unwrap_or_default();
         self.tell("first backup", summary.total_bytes_processed, took);
@@ -112,9 +118,7 @@ impl<'a> Trial<'a> {
             number::bytes(summary.total_bytes_processed),
         ));
         self.restore(&second.1).await?;
-        self.check().await?;
-        terminal.print("selftest passed: what went in came back, bit for bit");
-        Ok(())
+        self.check().await
     }
 
     async fn back_up(&self, parent: Option<(Id, Snapshot)>) -> Result<((Id, Snapshot), Duration)> {
@@ -180,19 +184,8 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// A temporary folder in the folder that holds the given repository.
-fn beside(location: Location) -> std::io::Result<TempDir> {
-    let Location::Local(path) = location else {
-        return Err(std::io::Error::other("only local repositories can be tried for now"));
-    };
-    let path = std::path::absolute(path)?;
-    let parent = path.parent().unwrap_or(&path);
-    tempfile::Builder::new().prefix("one-restic-selftest-").tempdir_in(parent)
-}
-
 /// Made and opened again, as everything that follows would.
-async fn scratch_repository(session: &Session, place: &Path) -> Result<Repository> {
-    let backend: Arc<dyn Backend> = Arc::new(Local::new(place));
+async fn scratch_repository(session: &Session, backend: Arc<dyn Backend>) -> Result<Repository> {
     let mut secret = [0; 32];
     crypto::fill_random(&mut secret).map_err(Failure::new)?;
     let password = Password::new(secret);

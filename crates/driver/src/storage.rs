@@ -51,27 +51,37 @@ pub async fn open(
             }))
         }
         Location::Sftp(location) => {
-            refuse_programs(options)?;
-            only_known("sftp.", &["sftp.connections", "sftp.config"], options)?;
-            let files = match options.get("sftp.config") {
-                Some(path) => ConfigFiles::Only(Path::new(path).to_owned()),
-                None => ConfigFiles::Usual,
-            };
-            let me = User::current().map_err(Failure::new)?;
-            let connector = Connector::new(&location, &files, &me).map_err(Failure::new)?;
-            let mut how =
-                restic_sftp::Options { observer: telling(terminal), ..Default::default() };
-            if let Some(connections) = connections("sftp.connections", options)? {
-                how.connections = connections;
-            }
-            if let Some(stuck) = settings.stuck_request {
-                how.stall = stuck;
-            }
-            let sftp = Sftp::connect(&location, connector, how).await.map_err(Failure::new)?;
-            servers.add(sftp.clone());
-            Ok(Arc::new(sftp))
+            Ok(Arc::new(connect(&location, settings, terminal, servers).await?))
         }
     }
+}
+
+/// Connects to the server of a location.
+pub async fn connect(
+    location: &restic_sftp::Location,
+    settings: &Settings,
+    terminal: &Arc<Terminal>,
+    servers: &Servers,
+) -> Result<Sftp> {
+    let options = &settings.options;
+    refuse_programs(options)?;
+    only_known("sftp.", &["sftp.connections", "sftp.config"], options)?;
+    let files = match options.get("sftp.config") {
+        Some(path) => ConfigFiles::Only(Path::new(path).to_owned()),
+        None => ConfigFiles::Usual,
+    };
+    let me = User::current().map_err(Failure::new)?;
+    let connector = Connector::new(location, &files, &me).map_err(Failure::new)?;
+    let mut how = restic_sftp::Options { observer: telling(terminal), ..Default::default() };
+    if let Some(connections) = connections("sftp.connections", options)? {
+        how.connections = connections;
+    }
+    if let Some(stuck) = settings.stuck_request {
+        how.stall = stuck;
+    }
+    let sftp = Sftp::connect(location, connector, how).await.map_err(Failure::new)?;
+    servers.add(sftp.clone());
+    Ok(sftp)
 }
 
 /// How many transfers an option allows at once.

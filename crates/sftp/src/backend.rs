@@ -13,7 +13,7 @@ use russh::ChannelMsg;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::connect::{Connection, Connector};
+use crate::connect::{Connection, Connector, Facts};
 use crate::error::Error;
 use crate::failure::Failure;
 use crate::layout::{self, Layout, Modes};
@@ -32,7 +32,7 @@ const SMALL: usize = 64 << 10;
 const ERRANDS: usize = 64;
 
 /// Folders that are made at the same time.
-const FOLDERS: usize = 100;
+pub(crate) const FOLDERS: usize = 100;
 
 /// After so many connections that broke in the middle of one operation, it fails.
 const MOST_LOSSES: u32 = 5;
@@ -58,7 +58,11 @@ pub struct Sftp {
     errands: Arc<Semaphore>,
     /// The permissions that the config asks for, once there is a config.
     modes: Arc<Mutex<Option<Modes>>>,
+    facts: Known,
 }
+
+/// What is known of the connection that was opened last.
+type Known = Arc<Mutex<Option<Facts>>>;
 
 /// How to work with a server.
 #[derive(Clone)]
@@ -125,12 +129,34 @@ impl Sftp {
         options: Options,
     ) -> Result<Self, Error> {
         let patience = options.stall;
+        let known = Known::default();
+        let facts = Arc::clone(&known);
         let open = move || {
-            let connector = connector.clone();
-            async move { begin_session(connector.connect().await?, patience).await }.boxed()
+            let (connector, facts) = (connector.clone(), Arc::clone(&facts));
+            let open = async move {
+                let connection = connector.connect().await?;
+                let found = connection.facts.clone();
+                let session = begin_session(connection, patience).await?;
+                *facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+                Ok(session)
+            };
+            open.boxed()
         };
         let layout = Layout::new(&location.path);
-        Self::over(Box::new(open), layout, location.to_string(), options).await
+        let sftp = Self::over(Box::new(open), layout, location.to_string(), options).await?;
+        Ok(Self { facts: known, ..sftp })
+    }
+
+    pub(crate) fn facts(&self) -> Option<Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Waits until the temporary files of saves that were dropped are removed. Who ends the program
@@ -154,6 +180,7 @@ impl Sftp {
             transfers: Arc::new(Semaphore::new(connections)),
             errands: Arc::new(Semaphore::new(ERRANDS)),
             modes: Arc::default(),
+            facts: Known::default(),
         })
     }
 
@@ -434,7 +461,11 @@ async fn make_with_parents(session: &Session, path: &str) -> Result<(), Failure>
 /// How many folders above the repository's own are made, at most.
 const MOST_PARENTS: usize = 100;
 
-fn error(operation: &'static str, handle: Option<&Handle>, failure: Failure) -> BackendError {
+pub(crate) fn error(
+    operation: &'static str,
+    handle: Option<&Handle>,
+    failure: Failure,
+) -> BackendError {
     let error = BackendError::new(failure.kind(), operation).because(failure);
     match handle {
         Some(handle) => error.on(handle),

@@ -25,6 +25,7 @@
 //! | the sessions: as many as are worth while, replaced when they break | `pool` |
 //! | restic's folders, names and permissions; how a file is stored | `layout`, `saving` |
 //! | all of it as a [`Backend`](restic_repo::backend::Backend) | `backend`: [`Sftp`] |
+//! | what there is to know of a server | `survey` |
 
 pub mod auth;
 mod backend;
@@ -41,6 +42,7 @@ mod pattern;
 mod pool;
 mod saving;
 mod session;
+mod survey;
 mod transfer;
 pub mod user;
 mod wire;
@@ -51,4 +53,5 @@ pub use connect::{Connection, Connector, Facts};
 pub use error::Error;
 pub use failure::Failure;
 pub use location::Location;
+pub use survey::Survey;
 pub use user::User;

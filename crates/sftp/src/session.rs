@@ -64,6 +64,18 @@ pub(crate) struct Offers {
     pub(crate) write: u32,
 }
 
+impl Offers {
+    /// The extensions that are there, in their own names.
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        let all = [
+            (self.posix_rename, "posix-rename@openssh.com"),
+            (self.fsync, "fsync@openssh.com"),
+            (self.statvfs, "statvfs@openssh.com"),
+        ];
+        all.into_iter().filter_map(|(is_there, name)| is_there.then_some(name)).collect()
+    }
+}
+
 /// What a server tells of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -210,6 +222,10 @@ impl Session {
 
     pub(crate) async fn make_folder(&self, path: &str, mode: u32) -> Result<(), Failure> {
         self.ask(self.raw.mkdir(path, permissions(mode))).await.map(drop)
+    }
+
+    pub(crate) async fn remove_folder(&self, path: &str) -> Result<(), Failure> {
+        self.ask(self.raw.rmdir(path)).await.map(drop)
     }
 
     pub(crate) async fn set_mode(&self, path: &str, mode: u32) -> Result<(), Failure> {

@@ -120,6 +120,61 @@ fn a_backup_goes_on_when_the_connection_breaks_and_says_so() {
     assert!(!names(&repo).iter().any(|name| name.contains("-restic-temp-")));
 }
 
+/// How many points of each command a connection is cut at: `CUTS`, or a few.
+fn cuts() -> u64 {
+    std::env::var("CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
+}
+
+#[test]
+fn wherever_connections_are_cut_backup_restore_and_check_come_to_the_right_end() {
+    let vault = Vault::new(&SshdOptions::internal(""));
+    let source = vault.scratch.folder("disk");
+    fs::write(source.join("disk"), data::ctr(b"disk", 24 << 20)).unwrap();
+    let seen = Tree::of(&source);
+    let path = source.to_str().unwrap();
+    vault.with_ours(&["init"]).success();
+    let mut broken = 0;
+    for seed in 0..cuts() {
+        // Two connections break: the second is one that the first break made necessary, or one more.
+        let random = data::ctr(&seed.to_le_bytes(), 64);
+        let points = random.as_chunks::<8>().0;
+        let mut points = points.iter().map(|bytes| u64::from_le_bytes(*bytes) % (24 << 20));
+        let mut through = |arguments: &[&str]| {
+            let proxy = Proxy::to(vault.server.port());
+            // Later than the greeting: who cannot be reached at the start is not waited for.
+            proxy.cut_next(points.by_ref().take(2).map(|point| point + (16 << 10)));
+            let outcome = vault.through(proxy.port(), arguments).success();
+            broken += u32::from(outcome.complaint().contains("a connection to the server broke"));
+        };
+        through(&["backup", "--force", path]);
+        let target = vault.target(&format!("restored {seed}"));
+        through(&["restore", "latest", "--target", &target]);
+        Tree::of(&Path::new(&target).join(source.strip_prefix("/").unwrap())).assert_same(&seen);
+        through(&["check", "--read-data"]);
+    }
+    assert!(broken > 0, "no connection was cut");
+    vault.with_restic(Version::V0_19, &["check", "--read-data"]).success();
+    assert!(vault.with_ours(&["list", "locks"]).success().stdout.is_empty());
+    let repo = vault.scratch.path().join("repo");
+    assert!(!names(&repo).iter().any(|name| name.contains("-restic-temp-")));
+}
+
+#[test]
+fn selftest_tells_of_the_server_and_leaves_nothing_there() {
+    let vault = Vault::new(&SshdOptions::internal(""));
+    let disk = vault.scratch.path().join("disk.raw");
+    fs::write(&disk, data::ctr(b"disk", 3 << 20)).unwrap();
+    let before = names(vault.scratch.path());
+    let outcome = vault.with_ours(&["selftest", disk.to_str().unwrap()]).success();
+    for word in ["host key", "cipher", "posix-rename", "round trip", "free", "upload", "passed"] {
+        assert!(outcome.to_string().contains(word), "{word:?} is not in\n{outcome}");
+    }
+    assert_eq!(names(vault.scratch.path()), before);
+    let folders = fs::read_dir(vault.scratch.path()).unwrap();
+    let names = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!names.into_iter().any(|name| name.contains("selftest")));
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries
