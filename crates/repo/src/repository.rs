@@ -21,15 +21,17 @@ use crate::error::{Error, Result};
 use crate::handle::{FileType, Handle};
 use crate::id::Id;
 use crate::identity::Identity;
-use crate::index::{self, Index};
+use crate::index::Index;
 use crate::key::{Password, ScryptParams};
 use crate::lock::{Gate, Gated};
 use crate::progress::{Phase, Progress, Warning};
 use crate::snapshot::Snapshot;
 use crate::tree::Tree;
 
+mod intake;
 mod keys;
 
+pub(crate) use intake::Intake;
 pub use keys::{KeyInfo, MAX_KEYS};
 
 /// An open repository. Cheap to clone: clones are the same repository.
@@ -315,51 +317,16 @@ impl Repository {
     pub async fn load_index(&self, progress: &dyn Progress) -> Result<Index> {
         let files = self.list(FileType::Index).await?;
         progress.begin(Phase::LoadIndex, Some(files.len() as u64));
-        let builder = Arc::new(index::Builder::new(self.config().version));
-        // As many as compute: each holds a file and its JSON in memory.
-        let width = self.options().workers.clamp(1, 8);
-        let mut loaded = stream::iter(files)
-            .map(|file| self.add_index_file(&builder, file.id))
-            .buffer_unordered(width);
-        while let Some(result) = loaded.next().await {
+        let intake = Intake::new(self);
+        let mut added =
+            stream::iter(&files).map(|file| intake.add(file)).buffer_unordered(intake.width());
+        while let Some(result) = added.next().await {
             result?;
             progress.advance(Phase::LoadIndex, 1);
         }
-        drop(loaded);
+        drop(added);
         progress.end(Phase::LoadIndex);
-        let builder = Arc::into_inner(builder).expect("every task that held it has ended");
-        on_worker(move || Ok(builder.finish())).await
-    }
-
-    /// Adds one index file to an index in the making.
-    pub(crate) async fn add_index_file(&self, builder: &Arc<index::Builder>, id: Id) -> Result<()> {
-        let handle = Handle::new(FileType::Index, id);
-        let stored = self.backend().load(&handle, Extent::Whole).await?;
-        let (this, builder) = (self.clone(), Arc::clone(builder));
-        let added = on_worker(move || {
-            if Id::of(&stored) != id {
-                return Ok(false);
-            }
-            let damaged = |detail| Error::damaged(handle, detail);
-            let opened = this.key().open(&stored).map_err(|error| damaged(error.to_string()))?;
-            drop(stored);
-            let version = this.config().version;
-            match codec::unpacked_frame(version, &opened) {
-                // Never in memory as a whole: there may be thousands of these.
-                Some(frame) => builder.add_stream(id, || codec::frame_reader(frame))?,
-                None => {
-                    let limit = FileType::Index.size_limit();
-                    let json = codec::decode_unpacked(version, opened, limit).map_err(damaged)?;
-                    builder.add_file(id, &json)?;
-                }
-            }
-            Ok::<_, Error>(true)
-        })
-        .await?;
-        match added {
-            true => Ok(()),
-            false => Err(Error::damaged(handle, "its content does not match its name")),
-        }
+        intake.finish().await
     }
 
     /// One blob. Where several packs have it, any good copy will do.
@@ -401,7 +368,7 @@ impl Repository {
 
     /// How many small requests are worth having under way: latency counts there, not bandwidth.
     pub(crate) fn parallel_requests(&self) -> usize {
-        self.backend().properties().connections.max(1) * 4
+        self.backend().properties().connections.max(1) * 8
     }
 }
 

@@ -7,15 +7,16 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use sha2::{Digest, Sha256};
 
+use crate::backend::FileInfo;
 use crate::blob::BlobType;
 use crate::checker::findings::Findings;
 use crate::checker::report::{Hint, Problem};
 use crate::error::{Error, Result};
 use crate::handle::FileType;
 use crate::id::Id;
-use crate::index::{Builder, Index, IndexFile, PackBlobs};
+use crate::index::{Index, IndexFile, PackBlobs};
 use crate::progress::Phase;
-use crate::repository::{Repository, on_worker};
+use crate::repository::{Intake, Repository, on_worker};
 
 /// Loads the index. Nothing, if a file of it cannot be read.
 pub(super) async fn check(
@@ -34,12 +35,10 @@ async fn load(repository: &Repository, findings: &Arc<Findings>) -> Result<Optio
     let files = repository.list(FileType::Index).await?;
     let progress = &findings.progress;
     progress.begin(Phase::LoadIndex, Some(files.len() as u64));
-    let builder = Arc::new(Builder::new(repository.config().version));
+    let intake = Intake::new(repository);
     let mut complete = true;
-    let mut loaded = stream::iter(files)
-        .map(|file| add(repository, &builder, file.id))
-        // As many as compute: each holds a file and its JSON in memory.
-        .buffer_unordered(repository.options().workers.clamp(1, 8));
+    let mut loaded =
+        stream::iter(&files).map(|file| add(&intake, file)).buffer_unordered(intake.width());
     while let Some((index, result)) = loaded.next().await {
         match result {
             Ok(()) => {}
@@ -57,17 +56,16 @@ async fn load(repository: &Repository, findings: &Arc<Findings>) -> Result<Optio
     if !complete {
         return Ok(None);
     }
-    let builder = Arc::into_inner(builder).expect("every task that held it has ended");
-    on_worker(move || Ok(Some(builder.finish()))).await
+    intake.finish().await.map(Some)
 }
 
 /// Adds an index file; tries once more if that fails, in case it was the transfer's fault.
-async fn add(repository: &Repository, builder: &Arc<Builder>, id: Id) -> (Id, Result<()>) {
-    let added = match repository.add_index_file(builder, id).await {
+async fn add(intake: &Intake, file: &FileInfo) -> (Id, Result<()>) {
+    let added = match intake.add(file).await {
         Ok(()) => Ok(()),
-        Err(_) => repository.add_index_file(builder, id).await,
+        Err(_) => intake.add(file).await,
     };
-    (id, added)
+    (file.id, added)
 }
 
 /// The packs that several index files list, each with these files.
