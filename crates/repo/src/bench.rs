@@ -59,7 +59,7 @@ const KEPT: usize = 16 << 20;
 /// The longest plaintext that gets a buffer by its claim alone, in bytes: the longest chunk.
 const MOST_CLAIMED: u64 = chunker::MAX_SIZE as u64;
 /// How many bytes of idle buffers are kept.
-const IDLE: usize = 32 << 20;
+const IDLE: usize = 16 << 20;
 
 impl Benches {
     pub(crate) fn new(repository: &Repository) -> Arc<Self> {

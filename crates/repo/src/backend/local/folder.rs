@@ -20,7 +20,7 @@ use crate::id::Id;
 
 /// How many bytes of buffers for what is read are kept for the next time: as many as are in use while
 /// packs are read one after the other.
-const IDLE: usize = 16 << 20;
+const IDLE: usize = 8 << 20;
 
 /// A repository's folder.
 #[derive(Debug)]
