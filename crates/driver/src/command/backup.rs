@@ -284,9 +284,9 @@ impl Backup {
             None => {}
         }
         let report = Arc::new(BackupReport::new(Arc::clone(terminal)));
-        let _pulse = session.pulse(&report, BackupReport::show);
+        let pulse = session.pulse(&report, BackupReport::show);
         let wants_scan = !self.no_scan && terminal.verbosity() != Verbosity::Quiet;
-        let _scan = match &plan.source {
+        let scan = match &plan.source {
             archiver::Source::Paths(paths) if wants_scan => {
                 Some(Scan::start(paths.clone(), Arc::clone(&plan.filter), Arc::clone(&report)))
             }
@@ -295,6 +295,7 @@ impl Backup {
         let started = Instant::now();
         let progress = Arc::clone(&report);
         let outcome = plan.run(repository, contents.index, progress).await?;
+        drop((scan, pulse));
         report.finish(&Summary::new(&outcome, started.elapsed(), self.dry_run));
         Ok(outcome.unreadable)
     }

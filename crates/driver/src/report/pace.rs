@@ -1,7 +1,7 @@
 //! When a status is shown, and how long an operation will still take.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -9,9 +9,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Calls somebody at an interval, and whenever SIGUSR1 asks for it, until it is dropped.
+/// Calls somebody at an interval, and whenever SIGUSR1 asks for it, until it is dropped. After that
+/// nobody is called any more: what is printed next is the last word.
 #[derive(Debug)]
-pub struct Pulse(JoinHandle<()>);
+pub struct Pulse {
+    task: JoinHandle<()>,
+    /// Held during a call.
+    beats: Arc<Mutex<bool>>,
+}
 
 impl Pulse {
     /// Starts. Without an interval only the signal counts.
@@ -20,8 +25,9 @@ impl Pulse {
         watched: &Arc<T>,
         show: fn(&T),
     ) -> Self {
-        let watched = Arc::clone(watched);
-        Self(tokio::spawn(async move {
+        let (watched, beats) = (Arc::clone(watched), Arc::new(Mutex::new(true)));
+        let still = Arc::clone(&beats);
+        let task = tokio::spawn(async move {
             let mut request = signal(SignalKind::user_defined1()).ok();
             let mut ticks = period.map(interval);
             if let Some(ticks) = &mut ticks {
@@ -43,15 +49,21 @@ impl Pulse {
                     }
                 };
                 tokio::select! { () = tick => {}, () = asked => {} }
-                show(&watched);
+                let still = still.lock().unwrap_or_else(PoisonError::into_inner);
+                if *still {
+                    show(&watched);
+                }
             }
-        }))
+        });
+        Self { task, beats }
     }
 }
 
 impl Drop for Pulse {
     fn drop(&mut self) {
-        self.0.abort();
+        // A call on another thread goes on to its end, and is waited for.
+        *self.beats.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.task.abort();
     }
 }
 
@@ -87,7 +99,31 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nothing_is_shown_after_the_last_word() {
+        let shown = Arc::new(AtomicU32::new(0));
+        let slowly = |shown: &AtomicU32| {
+            std::thread::sleep(Duration::from_millis(10));
+            shown.fetch_add(1, Ordering::SeqCst);
+        };
+        for _ in 0..10 {
+            let before = shown.load(Ordering::SeqCst);
+            let pulse = Pulse::start(Some(Duration::from_millis(1)), &shown, slowly);
+            while shown.load(Ordering::SeqCst) == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // The next one has begun, most likely.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            drop(pulse);
+            let last = shown.load(Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!(shown.load(Ordering::SeqCst), last);
+        }
+    }
 
     #[test]
     fn nothing_is_promised_before_anything_is_done() {
