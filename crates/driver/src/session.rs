@@ -194,7 +194,7 @@ impl Session {
     /// [`Lock::work`]. It may be begun several times.
     ///
     /// With `--no-lock` there is no lock where a shared one would do.
-    pub async fn works<T>(
+    pub async fn gated<T>(
         &self,
         repository: &Repository,
         kind: LockKind,

@@ -167,7 +167,7 @@ impl Backup {
                 let repository = repository.behind(&gate);
                 self.back_up(session, &repository, plan()?, read().await?).await
             };
-            session.works(&repository, LockKind::Shared, work).await?
+            session.gated(&repository, LockKind::Shared, work).await?
         };
         if unreadable > 0 || missing { Err(Failure::incomplete()) } else { Ok(()) }
     }

@@ -71,7 +71,7 @@ impl Check {
         // Nothing is written, so it can do without, as restic's can.
         match session.settings.no_lock {
             true => work(Gate::open()).await,
-            false => session.works(&repository, LockKind::Exclusive, work).await,
+            false => session.gated(&repository, LockKind::Exclusive, work).await,
         }
     }
 

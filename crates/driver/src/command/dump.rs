@@ -69,7 +69,7 @@ impl Dump {
             let node = walk::find_path(&repository, &index, entry.1.tree, &path).await?;
             self.write(session, &repository, Arc::new(index), &path, &node, gate).await
         };
-        session.works(&repository, LockKind::Shared, dump).await
+        session.gated(&repository, LockKind::Shared, dump).await
     }
 
     async fn write(
