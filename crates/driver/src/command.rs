@@ -9,6 +9,7 @@ pub mod backup;
 pub mod cat;
 pub mod check;
 pub mod dump;
+pub mod forget;
 pub mod init;
 pub mod key;
 pub mod list;
@@ -41,6 +42,8 @@ pub enum Command {
     List(list::List),
     /// Look for damage in the repository
     Check(check::Check),
+    /// Remove snapshots, by a policy or by their ids
+    Forget(forget::Forget),
     /// Count what is in the repository
     Stats(stats::Stats),
     /// Show, add, change and remove passwords
@@ -67,6 +70,7 @@ impl Command {
             Self::Cat(command) => command.run(session).await,
             Self::List(command) => command.run(session).await,
             Self::Check(command) => command.run(session).await,
+            Self::Forget(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
             Self::Key(command) => command.run(session).await,
             Self::Unlock(command) => command.run(session).await,

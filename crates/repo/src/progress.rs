@@ -70,6 +70,8 @@ pub enum Phase {
     CheckTrees,
     /// Reading packs in full (packs).
     ReadPacks,
+    /// Removing snapshots (files).
+    RemoveSnapshots,
 }
 
 /// Something wrong that an operation survived.
