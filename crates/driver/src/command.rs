@@ -13,6 +13,7 @@ pub mod init;
 pub mod key;
 pub mod list;
 pub mod ls;
+pub mod prune;
 pub mod restore;
 pub mod selftest;
 pub mod snapshots;
@@ -41,6 +42,8 @@ pub enum Command {
     List(list::List),
     /// Look for damage in the repository
     Check(check::Check),
+    /// Remove what no snapshot needs
+    Prune(prune::Prune),
     /// Count what is in the repository
     Stats(stats::Stats),
     /// Show, add, change and remove passwords
@@ -67,6 +70,7 @@ impl Command {
             Self::Cat(command) => command.run(session).await,
             Self::List(command) => command.run(session).await,
             Self::Check(command) => command.run(session).await,
+            Self::Prune(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
             Self::Key(command) => command.run(session).await,
             Self::Unlock(command) => command.run(session).await,
