@@ -8,6 +8,7 @@ mod full_disk;
 mod golden;
 mod interop;
 mod killed;
+mod prune;
 mod sftp;
 
 use std::fs;
