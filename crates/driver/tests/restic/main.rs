@@ -10,6 +10,7 @@ mod interop;
 mod killed;
 mod prune;
 mod sftp;
+mod siege;
 
 use std::fs;
 use std::path::{Path, PathBuf};
