@@ -9,6 +9,7 @@ pub mod backup;
 pub mod cat;
 pub mod check;
 pub mod dump;
+pub mod forget;
 pub mod init;
 pub mod key;
 pub mod list;
@@ -44,6 +45,8 @@ pub enum Command {
     Check(check::Check),
     /// Remove what no snapshot needs
     Prune(prune::Prune),
+    /// Remove snapshots, by a policy or by their ids
+    Forget(forget::Forget),
     /// Count what is in the repository
     Stats(stats::Stats),
     /// Show, add, change and remove passwords
@@ -71,6 +74,7 @@ impl Command {
             Self::List(command) => command.run(session).await,
             Self::Check(command) => command.run(session).await,
             Self::Prune(command) => command.run(session).await,
+            Self::Forget(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
             Self::Key(command) => command.run(session).await,
             Self::Unlock(command) => command.run(session).await,

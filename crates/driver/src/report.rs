@@ -7,6 +7,7 @@ pub mod activity;
 pub mod backup;
 pub mod check;
 pub mod counters;
+pub mod forget;
 pub mod json;
 pub mod keys;
 pub mod listing;

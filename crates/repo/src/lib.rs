@@ -49,7 +49,7 @@
 //! | storage: whole files and ranges | [`backend`] and its wrappers |
 //! | format: bytes in, bytes out, no I/O | [`crypto`], [`codec`], [`key`], [`config`], [`pack`], [`index`], [`json`], [`time`], [`node`], [`tree`], [`snapshot`], [`chunker`] |
 //! | a repository: single things | [`repository`], [`lock`], [`packer`], [`reader`] |
-//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`prune`], [`stats`], [`walk`] |
+//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`forget`], [`prune`], [`stats`], [`walk`] |
 //!
 //! # What an embedder should know
 //!
@@ -78,6 +78,7 @@ pub mod crypto;
 pub mod dump;
 mod error;
 pub mod filter;
+pub mod forget;
 mod handle;
 mod id;
 pub mod identity;

@@ -78,6 +78,8 @@ pub enum Phase {
     RemoveIndex,
     /// Removing packs (files).
     RemovePacks,
+    /// Removing snapshots (files).
+    RemoveSnapshots,
 }
 
 /// Something wrong that an operation survived.

@@ -1,13 +1,14 @@
 //! `prune`
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use clap::Args;
-use restic_repo::Compression;
 use restic_repo::lock::LockKind;
 use restic_repo::progress::Progress;
 use restic_repo::prune::{self, End, MaxUnused, Plan, Prune as Operation};
 use restic_repo::repository::Repository;
+use restic_repo::{Compression, Id};
 
 use crate::exit::{Failure, Result};
 use crate::report;
@@ -100,32 +101,38 @@ impl Prune {
         }
         self.limits.check(session)?;
         let repository = session.open().await?;
-        prune(session, &repository, &self.limits, self.dry_run).await
+        match self.dry_run {
+            true => forecast(session, &repository, &self.limits, &HashSet::new()).await,
+            false => prune(session, &repository, &self.limits).await,
+        }
     }
 }
 
-/// Prunes, and takes the locks for it.
-pub async fn prune(
+/// Says what a prune would do, if these snapshots were forgotten.
+pub async fn forecast(
     session: &Session,
     repository: &Repository,
     limits: &Limits,
-    dry_run: bool,
+    forgotten: &HashSet<Id>,
 ) -> Result {
     let terminal = &session.terminal;
     let counters = Arc::new(Counters::new(Arc::clone(terminal)));
     let pulse = session.pulse(&counters, Counters::show);
-    let progress: Arc<dyn Progress> = Arc::<Counters>::clone(&counters);
-    if dry_run {
-        let plan = session
-            .gated(repository, LockKind::Shared, async |_| {
-                Ok(Plan::make(repository, &limits.options(), &progress).await?)
-            })
-            .await?;
-        drop(pulse);
-        terminal.clear_status();
-        report::prune::plan(terminal, plan.statistics(), true);
-        return Ok(());
-    }
+    let (options, progress): (_, Arc<dyn Progress>) = (limits.options(), counters);
+    let look = async |_| Ok(Plan::forecast(repository, forgotten, &options, &progress).await?);
+    let statistics = session.gated(repository, LockKind::Shared, look).await?;
+    drop(pulse);
+    terminal.clear_status();
+    report::prune::plan(terminal, &statistics, true);
+    Ok(())
+}
+
+/// Prunes, and takes the locks for it.
+pub async fn prune(session: &Session, repository: &Repository, limits: &Limits) -> Result {
+    let terminal = &session.terminal;
+    let counters = Arc::new(Counters::new(Arc::clone(terminal)));
+    let pulse = session.pulse(&counters, Counters::show);
+    let progress: Arc<dyn Progress> = counters;
     let locks = session.lock_options();
     let operation = Operation { options: limits.options(), locks: &locks, progress };
     let outcome = operation.run(repository, |statistics| {

@@ -50,6 +50,7 @@ impl Counters {
             Phase::RepackPacks => Some("packs repacked"),
             Phase::RemoveIndex => Some("index files deleted"),
             Phase::RemovePacks => Some("packs deleted"),
+            Phase::RemoveSnapshots => Some("files deleted"),
             Phase::LoadIndex if for_people_at_a_terminal => Some("index files loaded"),
             _ => None,
         }

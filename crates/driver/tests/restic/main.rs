@@ -4,6 +4,7 @@
 
 mod damaged;
 mod exit_codes;
+mod forget;
 mod full_disk;
 mod golden;
 mod interop;
@@ -29,13 +30,17 @@ fn one_restic() -> Program {
 
 /// Makes a repository whose password is quickly tried, for tests that open it very often.
 fn init_cheaply(repo: &Repo) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(made_cheaply(repo));
+}
+
+/// The same inside of a runtime; gives the repository, open.
+async fn made_cheaply(repo: &Repo) -> Repository {
     let backend = Arc::new(Local::new(&repo.location));
     let password = Password::new(repo.password.as_str());
     let scrypt = Some(ScryptParams { n: 1 << 10, r: 8, p: 1 });
     let init = InitOptions { scrypt, ..InitOptions::new(Identity::current()) };
-    let made = Repository::init(backend, &password, init, Options::default());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(made).unwrap();
+    Repository::init(backend, &password, init, Options::default()).await.unwrap()
 }
 
 /// All files of a repository, whole or still being written. Some may be gone by now.

@@ -25,16 +25,20 @@ pub(super) struct Marked {
 }
 
 impl Marked {
-    /// Looks at all snapshots.
+    /// Looks at all snapshots but those that are given.
     ///
     /// # Errors
     /// Whatever cannot be read: what it needs would be unknown.
-    pub(super) async fn now(repository: &Repository, progress: &Arc<dyn Progress>) -> Result<Self> {
+    pub(super) async fn now(
+        repository: &Repository,
+        without: &HashSet<Id>,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Self> {
         // Snapshots before the index: what a snapshot needs is in the index before the snapshot is there.
         let loaded = repository.load_snapshots(&**progress).await?;
         let mut snapshots = HashSet::new();
         let mut trees = Vec::new();
-        for (id, snapshot) in loaded {
+        for (id, snapshot) in loaded.into_iter().filter(|(id, _)| !without.contains(id)) {
             snapshots.insert(id);
             trees.push(snapshot?.tree);
         }

@@ -1,6 +1,7 @@
 //! Which packs stay, which are copied out of, and which go.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::backend::FileInfo;
@@ -66,6 +67,29 @@ impl Plan {
         options: &Options,
         progress: &Arc<dyn Progress>,
     ) -> Result<Self> {
+        Self::without(repository, &HashSet::new(), options, progress).await
+    }
+
+    /// What a prune would do if these snapshots were forgotten.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub async fn forecast(
+        repository: &Repository,
+        forgotten: &HashSet<Id>,
+        options: &Options,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Statistics> {
+        // The plan itself stays here: carried out, it would remove what these snapshots need.
+        Ok(Self::without(repository, forgotten, options, progress).await?.statistics)
+    }
+
+    async fn without(
+        repository: &Repository,
+        forgotten: &HashSet<Id>,
+        options: &Options,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Self> {
         let version = repository.config().version;
         if options.uncompressed && version < 2 {
             return Err(Error::Refused(
@@ -82,7 +106,7 @@ impl Plan {
                     .into(),
             ));
         }
-        let marked = Marked::now(repository, progress).await?;
+        let marked = Marked::now(repository, forgotten, progress).await?;
         // After the index: a pack that it lists and that is not there is missing indeed.
         let found = repository.list(FileType::Pack).await?;
         let (index, used) = (Arc::clone(&marked.index), Arc::clone(&marked.used));
