@@ -14,6 +14,7 @@ pub mod init;
 pub mod key;
 pub mod list;
 pub mod ls;
+pub mod prune;
 pub mod repair;
 pub mod restore;
 pub mod rewrite;
@@ -45,6 +46,8 @@ pub enum Command {
     List(list::List),
     /// Look for damage in the repository
     Check(check::Check),
+    /// Remove what no snapshot needs
+    Prune(prune::Prune),
     /// Remove snapshots, by a policy or by their ids
     Forget(forget::Forget),
     /// Give snapshots other tags
@@ -80,6 +83,7 @@ impl Command {
             Self::Cat(command) => command.run(session).await,
             Self::List(command) => command.run(session).await,
             Self::Check(command) => command.run(session).await,
+            Self::Prune(command) => command.run(session).await,
             Self::Forget(command) => command.run(session).await,
             Self::Tag(command) => command.run(session).await,
             Self::Rewrite(command) => command.run(session).await,

@@ -14,6 +14,7 @@ pub mod listing;
 pub mod ncdu;
 pub mod number;
 pub mod pace;
+pub mod prune;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;

@@ -77,6 +77,15 @@ pub enum Error {
     /// A blob that is needed is not in the index.
     #[error("{0} is not in the index")]
     BlobNotFound(BlobHandle),
+    /// A snapshot needs a blob that the index lacks, so that nobody can tell what else is missing.
+    #[error("a snapshot needs {blob}, which is not in the index; nothing was removed")]
+    IndexIncomplete {
+        /// One of the missing blobs.
+        blob: BlobHandle,
+    },
+    /// Somebody else removed what a plan is about, between making the plan and carrying it out.
+    #[error("somebody else removed index files meanwhile")]
+    Overtaken,
     /// No file matches the id or prefix that was given.
     #[error("no {file_type} matches {query:?}")]
     NoMatch {

@@ -70,6 +70,14 @@ pub enum Phase {
     CheckTrees,
     /// Reading packs in full (packs).
     ReadPacks,
+    /// Finding out what snapshots need (snapshots).
+    MarkTrees,
+    /// Copying what is needed out of packs (packs).
+    RepackPacks,
+    /// Removing index files that others have replaced (files).
+    RemoveIndex,
+    /// Removing packs (files).
+    RemovePacks,
     /// Removing snapshots (files).
     RemoveSnapshots,
 }
@@ -97,6 +105,13 @@ pub enum Warning<'a> {
         /// Which.
         handle: Handle,
         /// How.
+        error: &'a Error,
+    },
+    /// A file that is of no use any more could not be removed. It harms nobody.
+    NotRemoved {
+        /// Which.
+        handle: Handle,
+        /// Why.
         error: &'a Error,
     },
     /// A check found something wrong.

@@ -10,6 +10,7 @@ use restic_repo::repository::Repository;
 use restic_repo::snapshot::{Filter, GroupBy, Snapshot, TagList, group};
 use restic_repo::time::{Timestamp, Zone};
 
+use crate::command::prune::{Limits, forecast, prune};
 use crate::command::snapshots::choose;
 use crate::exit::{ExitCode, Failure, Result};
 use crate::report::counters::Counters;
@@ -53,6 +54,9 @@ pub struct Forget {
     /// Prune afterwards, if any snapshot was removed
     #[arg(long)]
     prune: bool,
+
+    #[command(flatten, next_help_heading = "How to prune")]
+    limits: Limits,
 }
 
 /// What to keep. N is a number, or unlimited; DURATION is as 1y5m7d2h, counted from the newest snapshot.
@@ -117,6 +121,7 @@ impl Forget {
     pub async fn run(self, session: &Session) -> Result {
         let filter = self.selection.clone().resolve(&session.environment);
         self.check(session, &filter)?;
+        self.limits.check(session)?;
         let repository = session.open().await?;
         let read = async || {
             let counters = Counters::new(Arc::clone(&session.terminal));
@@ -141,7 +146,12 @@ impl Forget {
             true => format!("{count} snapshots would be removed, running prune dry run"),
             false => format!("{count} snapshots have been removed, running prune"),
         });
-        self.prune(session, &repository, &forgotten).await
+        match self.dry_run {
+            true => {
+                forecast(session, &repository, &self.limits, &forgotten.into_iter().collect()).await
+            }
+            false => prune(session, &repository, &self.limits).await,
+        }
     }
 
     fn check(&self, session: &Session, filter: &Filter) -> Result {
@@ -239,13 +249,6 @@ impl Forget {
             }
         }
         Ok(groups)
-    }
-
-    /// The seam: what comes after forgetting with `--prune`, when our lock is released. `forgotten` are
-    /// the snapshots that were removed, or that would be.
-    async fn prune(&self, session: &Session, repository: &Repository, forgotten: &[Id]) -> Result {
-        let _ = (session, repository, forgotten);
-        Err(Failure::new("prune is not there yet"))
     }
 
     fn policy(&self) -> Policy {

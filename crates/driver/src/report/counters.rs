@@ -46,6 +46,10 @@ impl Counters {
         match phase {
             Phase::CheckTrees => Some("snapshots"),
             Phase::ReadPacks => Some("packs"),
+            Phase::MarkTrees => Some("snapshots"),
+            Phase::RepackPacks => Some("packs repacked"),
+            Phase::RemoveIndex => Some("index files deleted"),
+            Phase::RemovePacks => Some("packs deleted"),
             Phase::RemoveSnapshots => Some("files deleted"),
             Phase::LoadIndex if for_people_at_a_terminal => Some("index files loaded"),
             _ => None,
@@ -111,6 +115,7 @@ pub fn describe(warning: &Warning<'_>) -> String {
             format!("ignoring error for {}: {error}", path.display())
         }
         Warning::Damaged { handle, error } => format!("Ignoring {:?}: {error}", handle.id.to_hex()),
+        Warning::NotRemoved { handle, error } => format!("{handle} could not be removed: {error}"),
         Warning::Problem(problem) => format!("error: {problem}"),
         Warning::PackUnusable { expected, found: None } => {
             format!("pack {} is missing; what it held is stored anew", expected.id.short())

@@ -9,9 +9,11 @@ mod full_disk;
 mod golden;
 mod interop;
 mod killed;
+mod prune;
 mod repair_snapshots;
 mod rewrite;
 mod sftp;
+mod siege;
 mod tag;
 
 use std::fs;
