@@ -446,6 +446,10 @@ mod tests {
             add("2024-07-15T12:00:00Z", i32::MIN, i32::MIN, i32::MIN),
             "0000-01-01T00:00:00Z"
         );
+        // UTC stays UTC, also where winter has the same offset.
+        let london = Zone::named("Europe/London").unwrap();
+        let later = time("2024-01-15T12:00:00Z").add_date(0, 6, 0, &london);
+        assert_eq!(later.to_string(), "2024-07-15T12:00:00Z");
         let noon = time("2024-01-01T12:00:00+01:00");
         assert_eq!(noon.add_seconds(-86_400).to_string(), "2023-12-31T12:00:00+01:00");
         assert_eq!(noon.add_seconds(i64::MAX).to_string(), "9999-12-31T23:59:59+01:00");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use restic_oracle::damaged::Variant;
 use restic_oracle::{Outcome, Program, Repo, Scratch, Version};
 use restic_repo::Id;
 use restic_repo::forget::{Count, GroupPlan, Policy, plan};
@@ -13,9 +14,9 @@ use serde_json::{Value, json};
 use crate::{files, locks, made_cheaply, one_restic};
 
 /// How many policies are tried in all, unless `POLICIES` says otherwise.
-const POLICIES: usize = 45;
+const POLICIES: usize = 48;
 /// One history for each zone in which restic runs.
-const ZONES: [&str; 3] = ["UTC", "Europe/Berlin", "America/New_York"];
+const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "America/New_York", "Europe/London"];
 /// A day in seconds.
 const DAY: i64 = 86_400;
 /// 2023-03-20T00:00:00Z, before summer time begins.
@@ -256,12 +257,13 @@ async fn small(scratch: &Scratch) -> Repo {
     repo
 }
 
+/// All snapshots that are meant are in one group each: restic shows groups in any order.
 const COMMANDS: [&[&str]; 11] = [
     &["--keep-last=2"],
     &["-l", "1", "-d", "1", "-y", "unlimited", "--keep-tag=a,b"],
     &["-H", "3", "-w", "2", "-m", "9", "--keep-within", "1d", "--compact"],
     &["--keep-within-daily=1y", "--keep-tag=a", "--keep-tag=x", "-c", "-v"],
-    &["--keep-daily=2", "--group-by=tags,host", "--tag=a", "-v"],
+    &["--keep-daily=2", "--group-by=tags,host", "--tag=a,b", "-v"],
     &["--unsafe-allow-remove-all", "--tag=a", "--group-by="],
     &["--keep-last=3", "--host=nobody"],
     &["--keep-last=1", "--quiet"],
@@ -336,6 +338,18 @@ async fn what_is_forgotten_is_gone_and_the_rest_is_not() {
     one_restic().run(&repo, ["forget", &before[2][..8], &before[3], "cafe"]).success();
     assert_eq!(ids(&restic, &repo), before[4..]);
     assert!(locks(&repo).is_empty());
+}
+
+#[test]
+fn a_damaged_snapshot_is_passed_over_as_restic_does() {
+    let scratch = Scratch::new();
+    let repo = Variant::named("flip-snapshot").unpack(&scratch);
+    for program in [Program::restic(Version::V0_18), one_restic()] {
+        let outcome = program.run(&repo, ["forget", "--keep-last=1", "--dry-run", "--json"]);
+        let outcome = outcome.success();
+        assert_eq!(outcome.json()[0]["remove"].as_array().map(Vec::len), Some(1), "{outcome}");
+        assert!(outcome.complaint().contains("Ignoring"), "{outcome}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::backend::fault::{Fault as Failing, Operation, Rule};
+use crate::backend::mem::Mem;
 use crate::filter::{Case, Filter, PatternList};
 use crate::handle::FileType;
 use crate::progress::Silent;
@@ -327,7 +329,6 @@ async fn a_lost_root_leaves_nothing() {
 
 #[tokio::test]
 async fn a_storage_that_cannot_be_reached_is_not_taken_for_loss() {
-    use crate::backend::fault::{Fault as Failing, Operation, Rule};
     let sample = sample().await;
     let failing = Failing::new(sample.workshop.mem.clone());
     let repository = &sample.workshop.repository;
@@ -338,4 +339,56 @@ async fn a_storage_that_cannot_be_reached_is_not_taken_for_loss() {
     let mend = Mend::new(Arc::clone(&index), |_: &Path, _: Fault<'_>| {});
     let rewriter = Rewriter::new(&repository, index, mend, false);
     assert!(matches!(rewriter.rewrite(sample.root).await, Err(Error::Backend(_))));
+}
+
+/// Rewrites a snapshot and removes the old one, on a storage that may die on the way.
+async fn replaced(sample: &Sample, failing: Arc<Failing<Mem>>) -> Result<Id> {
+    let repository = sample.workshop.repository.with_backend(failing);
+    let index = Arc::new(repository.load_index(&Silent).await?);
+    let snapshots = repository.readable_snapshots(&Silent).await?;
+    let old = snapshots.first().expect("there is one");
+    let rewriter = Rewriter::new(&repository, index, except(&["one"]), false);
+    let changes = Changes::default().with_tree(&rewriter.rewrite(old.1.tree).await?, true);
+    let new = changes.apply(old).expect("it has another tree");
+    replace(&repository, old.0, &new, true).await
+}
+
+#[tokio::test]
+async fn nothing_is_removed_before_what_replaces_it_is_stored() {
+    let sample = sample().await;
+    sample.workshop.snapshot(sample.root).await;
+    let failing = Arc::new(Failing::new(sample.workshop.mem.clone()));
+    replaced(&sample, Arc::clone(&failing)).await.unwrap();
+    let deeds = [
+        (Operation::Save, FileType::Pack),
+        (Operation::Save, FileType::Index),
+        (Operation::Save, FileType::Snapshot),
+        (Operation::Remove, FileType::Snapshot),
+    ];
+    for pair in deeds.windows(2) {
+        assert!(failing.happened_before(pair[0], pair[1]), "{pair:?}");
+    }
+    for (operation, file_type) in deeds {
+        assert_eq!(failing.count(operation, Some(file_type)), 1);
+    }
+}
+
+#[tokio::test]
+async fn whenever_it_dies_all_snapshots_are_whole_and_none_is_lost() {
+    for n in 1.. {
+        let sample = sample().await;
+        sample.workshop.snapshot(sample.root).await;
+        let failing = Arc::new(Failing::new(sample.workshop.mem.clone()));
+        failing.kill_at(n);
+        let result = replaced(&sample, Arc::clone(&failing)).await;
+        let snapshots = sample.workshop.repository.readable_snapshots(&Silent).await.unwrap();
+        assert!(!snapshots.is_empty(), "killed at {n}");
+        for (_, snapshot) in snapshots {
+            assert!(sample.files(snapshot.tree).await.len() >= 3, "killed at {n}");
+        }
+        if result.is_ok() {
+            assert_eq!(n, 5, "there are four deeds");
+            break;
+        }
+    }
 }
