@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use restic_oracle::damaged::Variant;
-use restic_oracle::{Outcome, Program, Repo, Scratch, Version};
+use restic_oracle::{Outcome, Program, Repo, Scratch, Sshd, SshdOptions, Version};
 use restic_repo::Id;
 use restic_repo::forget::{Count, GroupPlan, Policy, plan};
 use restic_repo::progress::Silent;
@@ -11,7 +11,7 @@ use restic_repo::snapshot::{GroupBy, Snapshot, TagList, group};
 use restic_repo::time::{Timestamp, Zone};
 use serde_json::{Value, json};
 
-use crate::{files, locks, made_cheaply, one_restic};
+use crate::{copy, files, locks, made_cheaply, one_restic};
 
 /// How many policies are tried in all, unless `POLICIES` says otherwise.
 const POLICIES: usize = 48;
@@ -354,18 +354,22 @@ fn a_damaged_snapshot_is_passed_over_as_restic_does() {
 
 #[tokio::test]
 async fn what_cannot_be_removed_ends_with_3() {
-    use std::os::unix::fs::PermissionsExt;
     let scratch = Scratch::new();
     let repo = small(&scratch).await;
-    let folder = repo.location.join("snapshots");
-    let permit = |mode| {
-        let permissions = std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(&folder, permissions).unwrap();
-    };
-    permit(0o500);
-    let probe = std::fs::write(folder.join("probe"), "");
-    // Root is not stopped by permissions.
-    let code = if probe.is_ok() { 0 } else { 3 };
-    one_restic().run(&repo, ["forget", "--keep-last=1"]).exits(code);
-    permit(0o700);
+    let server = Sshd::with(&SshdOptions::internal("-P remove"));
+    let config = server.client_config_through(server.port());
+    let ours = ["-o".to_owned(), format!("sftp.config={}", config.display())];
+    let restic = Program::restic(Version::V0_19);
+    for (program, options) in [(restic, server.restic_arguments()), (one_restic(), ours)] {
+        // Each leaves its lock behind.
+        let own = copy(&repo, &program.name);
+        let there = scratch.repo_at(server.location(&own.location), &repo.password);
+        let mut command = program.command(&there);
+        command.args(options).args(["forget", "--keep-last=3", "--json"]);
+        let outcome = Outcome::of(&mut command).exits(3);
+        assert_eq!(outcome.json()[0]["remove"].as_array().map(Vec::len), Some(2), "{outcome}");
+        let complaints = outcome.complaint().matches("unable to remove").count();
+        assert!(complaints >= 2, "{outcome}");
+        assert_eq!(files(&own.location.join("snapshots")).len(), 5);
+    }
 }
