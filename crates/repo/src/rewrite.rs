@@ -150,8 +150,10 @@ impl<V: Visitor> Rewriter<V> {
     pub async fn rewrite(&self, root: Id) -> Result<Rewritten> {
         let Shared { repository, index, dry_run, .. } = &*self.shared;
         let packer = Arc::new(Packer::new(repository, Arc::clone(index), *dry_run));
+        let mut storing = Storing(Some(Arc::clone(&packer)));
         let run = Run { shared: Arc::clone(&self.shared), packer: Arc::clone(&packer) };
         let rewritten = run.tree(PathBuf::from("/"), root).await?;
+        storing.0 = None;
         let packer = Arc::into_inner(packer).expect("all that used it has ended");
         packer.finish().await?;
         Ok(rewritten)
@@ -170,6 +172,17 @@ impl<V: Visitor> Shared<V> {
 
     fn done(&self) -> std::sync::MutexGuard<'_, HashMap<Id, Rewritten>> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends all storing when the rewriting ends before its time: a thread may still be at work then.
+struct Storing(Option<Arc<Packer>>);
+
+impl Drop for Storing {
+    fn drop(&mut self) {
+        if let Some(packer) = &self.0 {
+            packer.abort();
+        }
     }
 }
 
