@@ -373,7 +373,7 @@ impl Repository {
 }
 
 fn is_gone<T>(loaded: &Result<T>) -> bool {
-    matches!(loaded, Err(Error::Backend(BackendError { kind: BackendErrorKind::NotFound, .. })))
+    loaded.as_ref().is_err_and(Error::is_not_found)
 }
 
 /// Computes on a thread that may block, so that the caller's runtime stays free for I/O.
