@@ -15,10 +15,13 @@ pub mod key;
 pub mod list;
 pub mod ls;
 pub mod prune;
+pub mod repair;
 pub mod restore;
+pub mod rewrite;
 pub mod selftest;
 pub mod snapshots;
 pub mod stats;
+pub mod tag;
 pub mod unlock;
 pub mod version;
 
@@ -47,6 +50,13 @@ pub enum Command {
     Prune(prune::Prune),
     /// Remove snapshots, by a policy or by their ids
     Forget(forget::Forget),
+    /// Give snapshots other tags
+    Tag(tag::Tag),
+    /// Make new snapshots of old ones, without some files
+    Rewrite(rewrite::Rewrite),
+    /// Make good what can be made good of a damaged repository
+    #[command(subcommand, arg_required_else_help = true)]
+    Repair(repair::Repair),
     /// Count what is in the repository
     Stats(stats::Stats),
     /// Show, add, change and remove passwords
@@ -75,6 +85,9 @@ impl Command {
             Self::Check(command) => command.run(session).await,
             Self::Prune(command) => command.run(session).await,
             Self::Forget(command) => command.run(session).await,
+            Self::Tag(command) => command.run(session).await,
+            Self::Rewrite(command) => command.run(session).await,
+            Self::Repair(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
             Self::Key(command) => command.run(session).await,
             Self::Unlock(command) => command.run(session).await,

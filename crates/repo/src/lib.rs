@@ -49,7 +49,7 @@
 //! | storage: whole files and ranges | [`backend`] and its wrappers |
 //! | format: bytes in, bytes out, no I/O | [`crypto`], [`codec`], [`key`], [`config`], [`pack`], [`index`], [`json`], [`time`], [`node`], [`tree`], [`snapshot`], [`chunker`] |
 //! | a repository: single things | [`repository`], [`lock`], [`packer`], [`reader`] |
-//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`forget`], [`prune`], [`stats`], [`walk`] |
+//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`forget`], [`prune`], [`rewrite`], [`stats`], [`walk`] |
 //!
 //! # What an embedder should know
 //!
@@ -94,6 +94,7 @@ pub mod prune;
 pub mod reader;
 pub mod repository;
 pub mod restorer;
+pub mod rewrite;
 mod sha256;
 pub mod snapshot;
 pub mod stats;

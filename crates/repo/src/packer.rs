@@ -136,13 +136,25 @@ impl Packer {
         plaintext: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Result<Saved> {
-        let Shared { index, counters, .. } = &*self.shared;
+        let index = &self.shared.index;
         if !index.claim(&handle) {
             return Ok(Saved::Known);
         }
-        let stored = self.add(encoder, handle, plaintext, scratch).inspect_err(|_| {
+        self.save_again(encoder, handle, plaintext, scratch).inspect_err(|_| {
             index.unclaim(&handle);
-        })?;
+        })
+    }
+
+    /// As [`Self::save`], but stores a blob that is known, too: one of which no copy can be read.
+    pub fn save_again(
+        &self,
+        encoder: &mut Encoder,
+        handle: BlobHandle,
+        plaintext: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<Saved> {
+        let counters = &self.shared.counters;
+        let stored = self.add(encoder, handle, plaintext, scratch)?;
         counters.count(handle.blob_type, plaintext.len() as u64, stored);
         Ok(Saved::New { stored })
     }

@@ -58,7 +58,7 @@ pub fn describe((id, snapshot): &(Id, Snapshot)) -> String {
 }
 
 /// A time as Go prints it: `2026-11-22 20:21:32.440560693 +0000 UTC`.
-fn go_time(time: &Timestamp) -> String {
+pub fn go_time(time: &Timestamp) -> String {
     let fraction = match time.subsec_nanoseconds() {
         0 => String::new(),
         nanoseconds => format!(".{nanoseconds:09}").trim_end_matches('0').to_owned(),

@@ -10,11 +10,15 @@ mod golden;
 mod interop;
 mod killed;
 mod prune;
+mod repair_snapshots;
+mod rewrite;
 mod sftp;
 mod siege;
+mod tag;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use restic_oracle::{Program, Repo};
@@ -41,6 +45,14 @@ async fn made_cheaply(repo: &Repo) -> Repository {
     let scrypt = Some(ScryptParams { n: 1 << 10, r: 8, p: 1 });
     let init = InitOptions { scrypt, ..InitOptions::new(Identity::current()) };
     Repository::init(backend, &password, init, Options::default()).await.unwrap()
+}
+
+/// A copy of a repository, in the same scratch folder.
+fn copy(repo: &Repo, name: &str) -> Repo {
+    let location = repo.location.with_file_name(name);
+    let copied = Command::new("cp").arg("-a").args([&repo.location, &location]).status().unwrap();
+    assert!(copied.success(), "cannot copy {}", repo.location.display());
+    Repo { location, ..repo.clone() }
 }
 
 /// All files of a repository, whole or still being written. Some may be gone by now.
