@@ -8,6 +8,7 @@ use crate::session::Session;
 pub mod backup;
 pub mod cat;
 pub mod check;
+pub mod copy;
 pub mod dump;
 pub mod init;
 pub mod key;
@@ -41,6 +42,8 @@ pub enum Command {
     List(list::List),
     /// Look for damage in the repository
     Check(check::Check),
+    /// Copy snapshots from another repository into this one
+    Copy(copy::Copy),
     /// Count what is in the repository
     Stats(stats::Stats),
     /// Show, add, change and remove passwords
@@ -67,6 +70,7 @@ impl Command {
             Self::Cat(command) => command.run(session).await,
             Self::List(command) => command.run(session).await,
             Self::Check(command) => command.run(session).await,
+            Self::Copy(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
             Self::Key(command) => command.run(session).await,
             Self::Unlock(command) => command.run(session).await,

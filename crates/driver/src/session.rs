@@ -181,6 +181,17 @@ impl Session {
         if self.settings.no_lock && kind == LockKind::Shared {
             return work(read().await?).await;
         }
+        self.surely_locked(repository, kind, read, work).await
+    }
+
+    /// As [`Self::locked`], but with a lock even if the options say `--no-lock`.
+    pub async fn surely_locked<P, T>(
+        &self,
+        repository: &Repository,
+        kind: LockKind,
+        read: impl AsyncFn() -> restic_repo::Result<P>,
+        work: impl AsyncFnOnce(P) -> Result<T>,
+    ) -> Result<T> {
         let options = self.lock_options();
         let (lock, found) = Lock::acquire_and(repository, kind, &options, read).await?;
         let result = lock.protect(work(found)).await;

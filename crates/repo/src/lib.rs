@@ -49,7 +49,7 @@
 //! | storage: whole files and ranges | [`backend`] and its wrappers |
 //! | format: bytes in, bytes out, no I/O | [`crypto`], [`codec`], [`key`], [`config`], [`pack`], [`index`], [`json`], [`time`], [`node`], [`tree`], [`snapshot`], [`chunker`] |
 //! | a repository: single things | [`repository`], [`lock`], [`packer`], [`reader`] |
-//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`stats`], [`walk`] |
+//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`stats`], [`walk`], [`copy`] |
 //!
 //! # What an embedder should know
 //!
@@ -74,6 +74,7 @@ pub mod chunker;
 pub mod codec;
 mod compress;
 pub mod config;
+pub mod copy;
 pub mod crypto;
 pub mod dump;
 mod error;

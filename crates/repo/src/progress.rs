@@ -70,6 +70,8 @@ pub enum Phase {
     CheckTrees,
     /// Reading packs in full (packs).
     ReadPacks,
+    /// Copying blobs into another repository (packs of the source).
+    CopyPacks,
 }
 
 /// Something wrong that an operation survived.

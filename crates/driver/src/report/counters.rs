@@ -46,6 +46,7 @@ impl Counters {
         match phase {
             Phase::CheckTrees => Some("snapshots"),
             Phase::ReadPacks => Some("packs"),
+            Phase::CopyPacks => Some("packs copied"),
             Phase::LoadIndex if for_people_at_a_terminal => Some("index files loaded"),
             _ => None,
         }
