@@ -9,11 +9,15 @@ pub mod backup;
 pub mod cat;
 pub mod check;
 pub mod copy;
+pub mod diff;
 pub mod dump;
+pub mod find;
 pub mod init;
 pub mod key;
 pub mod list;
 pub mod ls;
+pub mod migrate;
+pub mod recover;
 pub mod restore;
 pub mod selftest;
 pub mod snapshots;
@@ -32,6 +36,10 @@ pub enum Command {
     Snapshots(snapshots::Snapshots),
     /// List the files in a snapshot
     Ls(ls::Ls),
+    /// Find files in snapshots, or snapshots by the blobs they hold
+    Find(find::Find),
+    /// Show what differs between two snapshots
+    Diff(diff::Diff),
     /// Write a file, or a folder as an archive, to standard output
     Dump(dump::Dump),
     /// Bring back the files of a snapshot
@@ -46,6 +54,10 @@ pub enum Command {
     Copy(copy::Copy),
     /// Count what is in the repository
     Stats(stats::Stats),
+    /// Make a snapshot of what no snapshot refers to any more
+    Recover(recover::Recover),
+    /// Bring a repository to a newer version of the format
+    Migrate(migrate::Migrate),
     /// Show, add, change and remove passwords
     #[command(subcommand, arg_required_else_help = true)]
     Key(key::Key),
@@ -65,6 +77,8 @@ impl Command {
             Self::Backup(command) => command.run(session).await,
             Self::Snapshots(command) => command.run(session).await,
             Self::Ls(command) => command.run(session).await,
+            Self::Find(command) => command.run(session).await,
+            Self::Diff(command) => command.run(session).await,
             Self::Dump(command) => command.run(session).await,
             Self::Restore(command) => command.run(session).await,
             Self::Cat(command) => command.run(session).await,
@@ -72,6 +86,8 @@ impl Command {
             Self::Check(command) => command.run(session).await,
             Self::Copy(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
+            Self::Recover(command) => command.run(session).await,
+            Self::Migrate(command) => command.run(session).await,
             Self::Key(command) => command.run(session).await,
             Self::Unlock(command) => command.run(session).await,
             Self::Selftest(command) => command.run(session).await,

@@ -7,6 +7,8 @@ pub mod activity;
 pub mod backup;
 pub mod check;
 pub mod counters;
+pub mod diff;
+pub mod find;
 pub mod json;
 pub mod keys;
 pub mod listing;

@@ -49,7 +49,7 @@
 //! | storage: whole files and ranges | [`backend`] and its wrappers |
 //! | format: bytes in, bytes out, no I/O | [`crypto`], [`codec`], [`key`], [`config`], [`pack`], [`index`], [`json`], [`time`], [`node`], [`tree`], [`snapshot`], [`chunker`] |
 //! | a repository: single things | [`repository`], [`lock`], [`packer`], [`reader`] |
-//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`stats`], [`walk`], [`copy`] |
+//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`stats`], [`walk`], [`copy`], [`diff`], [`find`], [`migrate`], [`recover`] |
 //!
 //! # What an embedder should know
 //!
@@ -76,9 +76,11 @@ mod compress;
 pub mod config;
 pub mod copy;
 pub mod crypto;
+pub mod diff;
 pub mod dump;
 mod error;
 pub mod filter;
+pub mod find;
 mod handle;
 mod id;
 pub mod identity;
@@ -86,11 +88,13 @@ pub mod index;
 pub mod json;
 pub mod key;
 pub mod lock;
+pub mod migrate;
 pub mod node;
 pub mod pack;
 pub mod packer;
 pub mod progress;
 pub mod reader;
+pub mod recover;
 pub mod repository;
 pub mod restorer;
 mod sha256;

@@ -6,6 +6,7 @@ use crate::backend::FileInfo;
 use crate::checker::Problem;
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::id::Id;
 
 /// Watches an operation. Every method does nothing by default, so a watcher implements what it shows.
 ///
@@ -70,6 +71,8 @@ pub enum Phase {
     CheckTrees,
     /// Reading packs in full (packs).
     ReadPacks,
+    /// Reading all trees there are (trees).
+    LoadTrees,
     /// Copying blobs into another repository (packs of the source).
     CopyPacks,
 }
@@ -97,6 +100,13 @@ pub enum Warning<'a> {
         /// Which.
         handle: Handle,
         /// How.
+        error: &'a Error,
+    },
+    /// A tree could not be read, and was passed over.
+    UnreadableTree {
+        /// Which.
+        id: Id,
+        /// Why.
         error: &'a Error,
     },
     /// A check found something wrong.

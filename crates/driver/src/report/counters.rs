@@ -46,6 +46,7 @@ impl Counters {
         match phase {
             Phase::CheckTrees => Some("snapshots"),
             Phase::ReadPacks => Some("packs"),
+            Phase::LoadTrees => Some("trees loaded"),
             Phase::CopyPacks => Some("packs copied"),
             Phase::LoadIndex if for_people_at_a_terminal => Some("index files loaded"),
             _ => None,
@@ -111,6 +112,9 @@ pub fn describe(warning: &Warning<'_>) -> String {
             format!("ignoring error for {}: {error}", path.display())
         }
         Warning::Damaged { handle, error } => format!("Ignoring {:?}: {error}", handle.id.to_hex()),
+        Warning::UnreadableTree { id, error } => {
+            format!("unable to load tree {}: {error}", id.short())
+        }
         Warning::Problem(problem) => format!("error: {problem}"),
         Warning::PackUnusable { expected, found: None } => {
             format!("pack {} is missing; what it held is stored anew", expected.id.short())

@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
+mod copy;
 mod damaged;
+mod diff;
 mod exit_codes;
+mod find;
 mod full_disk;
 mod golden;
 mod interop;
 mod killed;
+mod migrate;
+mod recover;
 mod sftp;
 
 use std::fs;
