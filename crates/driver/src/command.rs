@@ -6,6 +6,7 @@ use crate::exit::Result;
 use crate::session::Session;
 
 pub mod backup;
+pub mod cache;
 pub mod cat;
 pub mod check;
 pub mod copy;
@@ -61,6 +62,8 @@ pub enum Command {
     /// Show, add, change and remove passwords
     #[command(subcommand, arg_required_else_help = true)]
     Key(key::Key),
+    /// List or remove the copies of metadata on this machine
+    Cache(cache::Cache),
     /// Remove locks that others have left behind
     Unlock(unlock::Unlock),
     /// Find out whether this machine and its storage can be relied upon
@@ -89,6 +92,7 @@ impl Command {
             Self::Recover(command) => command.run(session).await,
             Self::Migrate(command) => command.run(session).await,
             Self::Key(command) => command.run(session).await,
+            Self::Cache(command) => command.run(session).await,
             Self::Unlock(command) => command.run(session).await,
             Self::Selftest(command) => command.run(session).await,
             Self::Version(command) => command.run(session),

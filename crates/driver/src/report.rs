@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod backup;
+pub mod caches;
 pub mod check;
 pub mod counters;
 pub mod diff;

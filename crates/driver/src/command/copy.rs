@@ -9,6 +9,7 @@ use restic_repo::lock::LockKind;
 use restic_repo::repository::Repository;
 use restic_repo::snapshot::{Filter, Snapshot};
 
+use crate::cache;
 use crate::command::init::FromArgs;
 use crate::command::snapshots::choose;
 use crate::exit::{Failure, Result};
@@ -44,6 +45,7 @@ impl Copy {
         }
         let filter = self.selection.clone().resolve(&session.environment);
         let source = session.open_at(&from, "enter password for source repository: ").await?;
+        let source = cache::attach(session, source);
         let destination = session.open().await?;
         let read = async || session.contents(&source).await;
         let work = async |source_contents| {

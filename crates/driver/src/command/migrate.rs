@@ -29,7 +29,7 @@ pub struct Migrate {
 impl Migrate {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        let repository = session.open().await?;
+        let repository = session.open_uncached().await?;
         let nothing = async || Ok(());
         let work = async |()| match self.names.is_empty() {
             true => {
