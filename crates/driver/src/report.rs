@@ -5,8 +5,11 @@
 
 pub mod activity;
 pub mod backup;
+pub mod caches;
 pub mod check;
 pub mod counters;
+pub mod diff;
+pub mod find;
 pub mod forget;
 pub mod json;
 pub mod keys;

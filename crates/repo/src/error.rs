@@ -140,6 +140,13 @@ pub enum Error {
         /// What.
         what: Subject,
     },
+    /// The config was being replaced, and neither the new one nor the old one could be stored.
+    #[error("the repository has no config any more: storing it failed: {source}")]
+    ConfigLost {
+        /// What was wrong when the old one was to be put back.
+        #[source]
+        source: Box<Error>,
+    },
     /// The operation cannot do what was asked; the text says why and what to do instead.
     #[error("{0}")]
     Refused(String),

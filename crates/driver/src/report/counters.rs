@@ -51,6 +51,8 @@ impl Counters {
             Phase::RemoveIndex => Some("index files deleted"),
             Phase::RemovePacks => Some("packs deleted"),
             Phase::RemoveSnapshots => Some("files deleted"),
+            Phase::LoadTrees => Some("trees loaded"),
+            Phase::CopyPacks => Some("packs copied"),
             Phase::LoadIndex if for_people_at_a_terminal => Some("index files loaded"),
             _ => None,
         }
@@ -116,6 +118,9 @@ pub fn describe(warning: &Warning<'_>) -> String {
         }
         Warning::Damaged { handle, error } => format!("Ignoring {:?}: {error}", handle.id.to_hex()),
         Warning::NotRemoved { handle, error } => format!("{handle} could not be removed: {error}"),
+        Warning::UnreadableTree { id, error } => {
+            format!("unable to load tree {}: {error}", id.short())
+        }
         Warning::Problem(problem) => format!("error: {problem}"),
         Warning::PackUnusable { expected, found: None } => {
             format!("pack {} is missing; what it held is stored anew", expected.id.short())

@@ -2,14 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
+mod cache;
+mod copy;
 mod damaged;
+mod diff;
 mod exit_codes;
+mod find;
 mod forget;
 mod full_disk;
 mod golden;
 mod interop;
 mod killed;
+mod migrate;
 mod prune;
+mod recover;
 mod repair_snapshots;
 mod rewrite;
 mod sftp;
