@@ -70,6 +70,8 @@ pub enum Phase {
     CheckTrees,
     /// Reading packs in full (packs).
     ReadPacks,
+    /// Finding out what damage means for the snapshots (snapshots).
+    FindAffected,
 }
 
 /// Something wrong that an operation survived.
