@@ -70,6 +70,8 @@ pub enum Phase {
     CheckTrees,
     /// Reading packs in full (packs).
     ReadPacks,
+    /// Storing index files in place of others (files).
+    WriteIndex,
     /// Finding out what damage means for the snapshots (snapshots).
     FindAffected,
 }

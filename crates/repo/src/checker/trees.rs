@@ -84,7 +84,9 @@ fn check_tree(
 /// The first thing that is wrong with a node.
 pub(super) fn first_fault(node: &Node, index: &Index) -> Option<NodeFault> {
     let mut first = None;
-    check_node(node, index, None, |fault| drop(first.get_or_insert(fault)));
+    check_node(node, index, None, |fault| {
+        first.get_or_insert(fault);
+    });
     first
 }
 
