@@ -13,6 +13,7 @@ pub mod init;
 pub mod key;
 pub mod list;
 pub mod ls;
+pub mod repair;
 pub mod restore;
 pub mod selftest;
 pub mod snapshots;
@@ -41,6 +42,12 @@ pub enum Command {
     List(list::List),
     /// Look for damage in the repository
     Check(check::Check),
+    /// Make good what can be made good of a damaged repository
+    #[command(subcommand, arg_required_else_help = true)]
+    Repair(repair::Repair),
+    /// As `repair index`, by its old name
+    #[command(hide = true)]
+    RebuildIndex(repair::index::RepairIndex),
     /// Count what is in the repository
     Stats(stats::Stats),
     /// Show, add, change and remove passwords
@@ -67,6 +74,8 @@ impl Command {
             Self::Cat(command) => command.run(session).await,
             Self::List(command) => command.run(session).await,
             Self::Check(command) => command.run(session).await,
+            Self::Repair(command) => command.run(session).await,
+            Self::RebuildIndex(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
             Self::Key(command) => command.run(session).await,
             Self::Unlock(command) => command.run(session).await,

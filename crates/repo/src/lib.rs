@@ -49,7 +49,7 @@
 //! | storage: whole files and ranges | [`backend`] and its wrappers |
 //! | format: bytes in, bytes out, no I/O | [`crypto`], [`codec`], [`key`], [`config`], [`pack`], [`index`], [`json`], [`time`], [`node`], [`tree`], [`snapshot`], [`chunker`] |
 //! | a repository: single things | [`repository`], [`lock`], [`packer`], [`reader`] |
-//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`stats`], [`walk`] |
+//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`repair`], [`stats`], [`walk`] |
 //!
 //! # What an embedder should know
 //!
@@ -90,6 +90,7 @@ pub mod pack;
 pub mod packer;
 pub mod progress;
 pub mod reader;
+pub mod repair;
 pub mod repository;
 pub mod restorer;
 mod sha256;

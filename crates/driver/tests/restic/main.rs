@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
+mod check;
 mod damaged;
 mod exit_codes;
 mod full_disk;
 mod golden;
 mod interop;
 mod killed;
+mod repair;
 mod sftp;
 
 use std::fs;
