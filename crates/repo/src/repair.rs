@@ -15,5 +15,7 @@ pub mod packs;
 
 mod header;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 
 pub use rewrite::Rewritten;
