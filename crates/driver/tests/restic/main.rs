@@ -9,6 +9,7 @@ mod full_disk;
 mod golden;
 mod interop;
 mod killed;
+mod locks;
 mod repair;
 mod sftp;
 
