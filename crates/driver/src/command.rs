@@ -69,6 +69,9 @@ pub enum Command {
     Repair(repair::Repair),
     /// Copy snapshots from another repository into this one
     Copy(copy::Copy),
+    /// As `repair index`, by its old name
+    #[command(hide = true)]
+    RebuildIndex(repair::index::RepairIndex),
     /// Count what is in the repository
     Stats(stats::Stats),
     /// Make a snapshot of what no snapshot refers to any more
@@ -109,6 +112,7 @@ impl Command {
             Self::Rewrite(command) => command.run(session).await,
             Self::Repair(command) => command.run(session).await,
             Self::Copy(command) => command.run(session).await,
+            Self::RebuildIndex(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
             Self::Recover(command) => command.run(session).await,
             Self::Migrate(command) => command.run(session).await,

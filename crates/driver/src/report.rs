@@ -4,6 +4,7 @@
 //! the omissions of the fields in JSON.
 
 pub mod activity;
+pub mod affected;
 pub mod backup;
 pub mod caches;
 pub mod check;

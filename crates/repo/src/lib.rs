@@ -49,7 +49,7 @@
 //! | storage: whole files and ranges | [`backend`] and its wrappers |
 //! | format: bytes in, bytes out, no I/O | [`crypto`], [`codec`], [`key`], [`config`], [`pack`], [`index`], [`json`], [`time`], [`node`], [`tree`], [`snapshot`], [`chunker`] |
 //! | a repository: single things | [`repository`], [`lock`], [`packer`], [`reader`] |
-//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`forget`], [`prune`], [`rewrite`], [`copy`], [`diff`], [`find`], [`migrate`], [`recover`], [`stats`], [`walk`] |
+//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`forget`], [`prune`], [`rewrite`], [`copy`], [`diff`], [`find`], [`migrate`], [`recover`], [`repair`], [`stats`], [`walk`] |
 //!
 //! # What an embedder should know
 //!
@@ -97,6 +97,7 @@ pub mod progress;
 pub mod prune;
 pub mod reader;
 pub mod recover;
+pub mod repair;
 pub mod repository;
 pub mod restorer;
 pub mod rewrite;

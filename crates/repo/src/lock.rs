@@ -9,7 +9,8 @@
 //! 3. Wait [`SETTLE`], so that somebody who looked before (2) has stored his by now.
 //! 4. Look again. A conflict ends it, and one's own is removed. Two who met may both give way.
 //!
-//! While it is held, a lock is refreshed: stored anew with the present time, then the old file removed.
+//! While it is held, a lock is refreshed: stored anew with the present time, then, a moment later, the old
+//! file removed. Who finds a lock gone when he wants to read it looks again, since it may be a refresh.
 //! A lock that could not be refreshed for [`EXPIRY`] may be taken for dead by others, so the work under
 //! it must stop: see [`Lock::protect`].
 //!
@@ -38,7 +39,7 @@ mod keeper;
 #[cfg(test)]
 mod tests;
 
-pub use file::{LockFile, list, remove_all, remove_stale};
+pub use file::{LockFile, Unlocked, list, remove_all, remove_stale};
 pub use gate::Gate;
 pub use keeper::Keepers;
 
@@ -124,6 +125,26 @@ pub struct LockHolder {
     pub pid: u32,
     /// When it was made or last refreshed.
     pub since: Timestamp,
+    /// Whether its holder may be at work, as far as this host can tell.
+    pub presence: Presence,
+}
+
+impl LockHolder {
+    /// Whether the lock is in nobody's use any more: then `unlock` removes it.
+    pub fn is_gone(&self) -> bool {
+        self.presence != Presence::AtWork
+    }
+}
+
+/// Whether the holder of a lock may be at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Presence {
+    /// He may be: his process exists, or is on another host.
+    AtWork,
+    /// He is not: his process was on this host, and exists no more.
+    Dead,
+    /// He is not, or has stopped by his own rules: the lock was not refreshed for [`STALE`].
+    Stale,
 }
 
 impl fmt::Display for LockHolder {
@@ -137,7 +158,12 @@ impl fmt::Display for LockHolder {
             self.username,
             self.since,
             self.id.short()
-        )
+        )?;
+        f.write_str(match self.presence {
+            Presence::AtWork => "",
+            Presence::Dead => ", whose process is no longer there",
+            Presence::Stale => ", which is stale",
+        })
     }
 }
 

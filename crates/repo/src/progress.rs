@@ -85,6 +85,10 @@ pub enum Phase {
     LoadTrees,
     /// Copying blobs into another repository (packs of the source).
     CopyPacks,
+    /// Storing index files in place of others (files).
+    WriteIndex,
+    /// Finding out what damage means for the snapshots (snapshots).
+    FindAffected,
 }
 
 /// Something wrong that an operation survived.

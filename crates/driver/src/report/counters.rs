@@ -29,8 +29,11 @@ impl Counters {
         Self { terminal, running: Mutex::default() }
     }
 
-    /// Shows the state of every phase under way.
+    /// Shows the state of every phase under way. Not in JSON mode, where restic does not either.
     pub fn show(&self) {
+        if self.terminal.is_json() {
+            return;
+        }
         self.with_running(|running| {
             for (&phase, count) in running.iter() {
                 if let Some(noun) = self.noun(phase) {
@@ -53,6 +56,8 @@ impl Counters {
             Phase::RemoveSnapshots => Some("files deleted"),
             Phase::LoadTrees => Some("trees loaded"),
             Phase::CopyPacks => Some("packs copied"),
+            Phase::WriteIndex => Some("indexes stored"),
+            Phase::FindAffected => Some("snapshots looked through for what is affected"),
             Phase::LoadIndex if for_people_at_a_terminal => Some("index files loaded"),
             _ => None,
         }

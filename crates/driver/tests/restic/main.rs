@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
 mod cache;
+mod check;
 mod copy;
 mod damaged;
 mod diff;
@@ -13,9 +14,11 @@ mod full_disk;
 mod golden;
 mod interop;
 mod killed;
+mod locks;
 mod migrate;
 mod prune;
 mod recover;
+mod repair;
 mod repair_snapshots;
 mod rewrite;
 mod sftp;

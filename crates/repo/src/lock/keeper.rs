@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::identity::Identity;
-use crate::lock::{LockFile, LockKind, LockOptions, file};
+use crate::lock::{LockFile, LockKind, LockOptions, SETTLE, file};
 use crate::repository::Repository;
 
 /// Where a lock stands.
@@ -143,6 +143,9 @@ impl Keeper {
         let file = LockFile::new(self.kind, &self.identity);
         let new = file.save(&self.repository).await.map_err(Refused::Failed)?;
         self.state.send_replace(State::Held(new));
+        // Somebody who lists the locks meanwhile is to see one of the two. A listing that passed the
+        // place of the new one before it was there must come to that of the old one in time.
+        sleep(SETTLE).await;
         // If the old file stays it keeps others out until it is stale; the work itself is safe.
         let _ = file::remove(&self.repository, old).await;
         Ok(new)

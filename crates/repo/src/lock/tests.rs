@@ -105,7 +105,22 @@ async fn only_the_locks_of_the_dead_are_stale() {
     for lock in [&dead, &elsewhere, &old, &alive] {
         lock.save(&repository).await.unwrap();
     }
-    assert_eq!(remove_stale(&repository, &me.hostname).await.unwrap(), 2);
+    match Lock::acquire(&repository, LockKind::Shared, &options()).await {
+        Err(error @ Error::Locked { .. }) => {
+            let Error::Locked { holders } = &error else { unreachable!() };
+            assert_eq!(holders.iter().filter(|holder| holder.is_gone()).count(), 2);
+        }
+        other => panic!("{other:?}"),
+    }
+    let unlocked = remove_stale(&repository, &me.hostname).await.unwrap();
+    let mut removed: Vec<_> = unlocked.removed.iter().map(|lock| lock.presence).collect();
+    removed.sort_by_key(|presence| *presence == Presence::Stale);
+    assert_eq!(removed, [Presence::Dead, Presence::Stale]);
+    assert_eq!((unlocked.left.len(), unlocked.unreadable.len()), (2, 0));
+    let told: Vec<_> = unlocked.removed.iter().map(ToString::to_string).collect();
+    for fact in ["whose process is no longer there", "which is stale", "exclusively by PID "] {
+        assert!(told.iter().any(|sentence| sentence.contains(fact)), "{told:?}");
+    }
     let left: Vec<_> = list(&repository).await.unwrap();
     let left: Vec<_> = left.into_iter().map(|(_, holder)| holder.unwrap().hostname).collect();
     assert!(left.contains(&"elsewhere".to_owned()) && left.contains(&me.hostname), "{left:?}");
