@@ -162,12 +162,17 @@ fn code_of(error: &Error) -> ExitCode {
 /// password or no key found", "config file already exists", "unable to open config file".
 fn explain(error: &Error) -> String {
     match error {
-        Error::Locked { .. } => {
+        Error::Locked { holders } => {
+            let remedy = match holders.iter().all(|holder| holder.is_gone()) {
+                true if !holders.is_empty() => "remove it with `unlock`",
+                _ => {
+                    "wait for it to end (see --retry-lock), or run `unlock` if that process is gone"
+                }
+            };
             let holder = error.to_string();
             let holder = holder.strip_prefix("the repository is locked: ").unwrap_or(&holder);
             format!(
-                "unable to create lock in backend: repository is already locked {holder}; wait for \
-                 it to end (see --retry-lock), or run `unlock` if that process is gone"
+                "unable to create lock in backend: repository is already locked {holder}; {remedy}"
             )
         }
         Error::LockLost { .. } => format!("{error}; nothing was removed, run the command again"),

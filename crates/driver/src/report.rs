@@ -4,9 +4,13 @@
 //! the omissions of the fields in JSON.
 
 pub mod activity;
+pub mod affected;
 pub mod backup;
+pub mod caches;
 pub mod check;
 pub mod counters;
+pub mod diff;
+pub mod find;
 pub mod forget;
 pub mod json;
 pub mod keys;

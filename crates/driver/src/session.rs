@@ -16,6 +16,7 @@ use restic_repo::snapshot::Snapshot;
 use restic_repo::{Error, Id};
 
 use crate::access::Access;
+use crate::cache;
 use crate::environment::Environment;
 use crate::exit::{Failure, Result};
 use crate::global::Settings;
@@ -42,6 +43,18 @@ pub struct Session {
     pub keepers: Keepers,
     /// The servers that are worked with.
     pub servers: Servers,
+}
+
+/// What a command is going to do with a repository, which says what lock it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Nothing but read. The lock is shared; with `--no-lock` there is none.
+    Read,
+    /// Rely on what is there, and add to it. The lock is shared, whatever the options say: somebody who
+    /// removes what is relied on could not know.
+    Add,
+    /// Replace something. The lock is exclusive.
+    Replace,
 }
 
 /// The snapshots and the index, read in this order: a snapshot that is stored in between is not seen,
@@ -108,12 +121,17 @@ impl Session {
         }
     }
 
-    /// Opens the repository that the options name.
+    /// Opens the repository that the options name, with copies of its metadata on this machine.
     pub async fn open(&self) -> Result<Repository> {
+        Ok(cache::attach(self, self.open_uncached().await?))
+    }
+
+    /// Opens the repository that the options name: for those who want to know what is really in it.
+    pub async fn open_uncached(&self) -> Result<Repository> {
         self.open_at(&self.settings.access, "enter password for repository: ").await
     }
 
-    /// Opens a repository.
+    /// Opens a repository, without copies on this machine.
     pub async fn open_at(&self, access: &Access, prompt: &str) -> Result<Repository> {
         let backend = self.backend(access).await?;
         let (hint, options) = (access.key_hint.as_deref(), self.repository_options());
@@ -170,18 +188,14 @@ impl Session {
 
     /// Reads something and works on it, all under a lock. `read` may be done again, if it turns out
     /// that somebody else was quicker.
-    ///
-    /// With `--no-lock` there is no lock where a shared one would do.
     pub async fn locked<P, T>(
         &self,
         repository: &Repository,
-        kind: LockKind,
+        intent: Intent,
         read: impl AsyncFn() -> restic_repo::Result<P>,
         work: impl AsyncFnOnce(P) -> Result<T>,
     ) -> Result<T> {
-        if self.settings.no_lock && kind == LockKind::Shared {
-            return work(read().await?).await;
-        }
+        let Some(kind) = self.lock_for(intent) else { return work(read().await?).await };
         let options = self.lock_options();
         let (lock, found) = Lock::acquire_and(repository, kind, &options, read).await?;
         let result = lock.protect(work(found)).await;
@@ -193,18 +207,22 @@ impl Session {
 
     /// Does all of some work under a lock, and begins with it before the lock is sure to be had: see
     /// [`Lock::work`]. It may be begun several times.
-    ///
-    /// With `--no-lock` there is no lock where a shared one would do.
     pub async fn gated<T>(
         &self,
         repository: &Repository,
-        kind: LockKind,
+        intent: Intent,
         work: impl AsyncFn(Gate) -> Result<T>,
     ) -> Result<T> {
-        if self.settings.no_lock && kind == LockKind::Shared {
-            return work(Gate::open()).await;
-        }
+        let Some(kind) = self.lock_for(intent) else { return work(Gate::open()).await };
         Lock::work(repository, kind, &self.lock_options(), work).await
+    }
+
+    fn lock_for(&self, intent: Intent) -> Option<LockKind> {
+        match intent {
+            Intent::Read if self.settings.no_lock => None,
+            Intent::Read | Intent::Add => Some(LockKind::Shared),
+            Intent::Replace => Some(LockKind::Exclusive),
+        }
     }
 
     /// The snapshots and the index of a repository.

@@ -145,6 +145,11 @@ impl Index {
         self.loaded.pack_sizes()
     }
 
+    /// The loaded packs that hold nothing but trees, with the sizes they must have.
+    pub fn tree_packs(&self) -> impl Iterator<Item = FileInfo> + use<'_> {
+        self.loaded.tree_packs()
+    }
+
     /// The loaded packs with their blobs, whether excluded or impossible or not. Making it takes
     /// a moment and memory for every blob.
     pub fn packs(&self) -> Packs<'_> {

@@ -286,6 +286,9 @@ impl Shared {
 
     async fn store_pack(&self, pack: Pack) -> Result<()> {
         let Pack { id, bytes, entries } = pack;
+        if let Some(cache) = self.repository.cache() {
+            cache.expect(id, &entries);
+        }
         self.repository.backend().save(&Handle::new(FileType::Pack, id), bytes.into()).await?;
         self.index.add_pack(id, &entries);
         while let Some(file) = self.index.take_full() {

@@ -6,6 +6,7 @@ use crate::backend::FileInfo;
 use crate::checker::Problem;
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::id::Id;
 
 /// Watches an operation. Every method does nothing by default, so a watcher implements what it shows.
 ///
@@ -80,6 +81,14 @@ pub enum Phase {
     RemovePacks,
     /// Removing snapshots (files).
     RemoveSnapshots,
+    /// Reading all trees there are (trees).
+    LoadTrees,
+    /// Copying blobs into another repository (packs of the source).
+    CopyPacks,
+    /// Storing index files in place of others (files).
+    WriteIndex,
+    /// Finding out what damage means for the snapshots (snapshots).
+    FindAffected,
 }
 
 /// Something wrong that an operation survived.
@@ -111,6 +120,13 @@ pub enum Warning<'a> {
     NotRemoved {
         /// Which.
         handle: Handle,
+        /// Why.
+        error: &'a Error,
+    },
+    /// A tree could not be read, and was passed over.
+    UnreadableTree {
+        /// Which.
+        id: Id,
         /// Why.
         error: &'a Error,
     },

@@ -3,21 +3,23 @@
 //! Blobs share packs, so a pack is seldom as a whole of no use. Prune finds the blobs that snapshots
 //! need ([`mark`]), counts what that means for each pack ([`tally`]), decides which packs to remove and
 //! which to copy the needed blobs out of ([`plan`]), copies them into new packs ([`repack`]), and then
-//! drops the old packs from the index and removes them ([`sweep`]).
+//! takes the old packs out of the index and removes them ([`sweep`]).
 //!
 //! # Two phases
 //!
 //! restic does all of that under an exclusive lock, and nobody can make a backup meanwhile. Here only
-//! the last step needs it:
+//! one short step needs it:
 //!
 //! 1. [`Plan::make`] and [`Plan::repack`] only read and add. They run under a *shared* lock, beside
 //!    backups.
-//! 2. [`Repacked::sweep`] runs under an *exclusive* lock. By then others may have stored snapshots that
-//!    need what was about to go: they loaded their index before. Whatever arrived is looked at, and a
-//!    pack that it needs stays.
+//! 2. [`Repacked::unlist`] replaces index files under an *exclusive* lock. By then others may have stored
+//!    snapshots that need what was about to go: they loaded their index before. Whatever arrived is
+//!    looked at, and a pack that it needs stays.
+//! 3. [`Unlisted::remove`] removes the packs, which nobody can know of any more, while the lock is a shared
+//!    one again.
 //!
-//! Between the two, no lock is held. Should another prune come first there, the index files that the
-//! plan is about are gone; that is noticed, and the rest is left to the next run
+//! Before the second step there is a moment without a lock. Should another prune come first there, the
+//! index files that the plan is about are gone; that is noticed, and the rest is left to the next run
 //! ([`Error::Overtaken`]).
 //!
 //! [`Prune::run`] takes the locks in this order. Why no order of steps of several programs loses a blob,
@@ -45,7 +47,7 @@ pub use limit::{InvalidLimit, MaxUnused};
 pub use plan::Plan;
 pub use repack::Repacked;
 pub use statistics::{Amount, Statistics};
-pub use sweep::Swept;
+pub use sweep::{Swept, Unlisted};
 
 /// What to prune. The default is restic's.
 #[derive(Clone, Debug, Default)]
@@ -142,9 +144,15 @@ impl Prune<'_> {
             Err(error) => return Err(error),
         };
         let alone = Instant::now();
-        let swept = lock.protect(repacked.sweep(repository, &self.progress)).await;
+        let mut exclusive = Duration::ZERO;
+        let sweep = async {
+            let unlisted = repacked.unlist(repository, &self.progress).await?;
+            lock.share();
+            exclusive = alone.elapsed();
+            Ok(unlisted.remove(repository, &self.progress).await)
+        };
+        let swept = lock.protect(sweep).await;
         let released = lock.release().await;
-        let exclusive = alone.elapsed();
         let end = match swept {
             Ok(swept) => End::Swept(swept),
             Err(Error::Overtaken) => End::Overtaken,

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use clap::Args;
 use restic_repo::Id;
 use restic_repo::checker::{self, InvalidSubset, ReadData, Subset};
-use restic_repo::lock::{Gate, LockKind};
+use restic_repo::lock::Gate;
 use restic_repo::progress::Silent;
 use restic_repo::repository::Repository;
 
 use crate::command::snapshots::choose;
 use crate::exit::{Failure, Result};
+use crate::report::affected::{self, Loss};
 use crate::report::check::Summary;
 use crate::report::counters::Counters;
 use crate::report::terminal::Verbosity;
 use crate::selection::SelectionArgs;
-use crate::session::Session;
+use crate::session::{Intent, Session};
 
 /// Looks for damage in the repository.
 #[derive(Args, Debug)]
@@ -54,7 +55,10 @@ impl Check {
             None if self.read_data => ReadData::All,
             None => ReadData::Nothing,
         };
-        let repository = session.open().await?;
+        let repository = match self.with_cache {
+            true => session.open().await?,
+            false => session.open_uncached().await?,
+        };
         let work = async |_: Gate| {
             let is_partial = !self.ids.is_empty() || !filter.is_empty();
             let snapshots = match is_partial {
@@ -68,11 +72,8 @@ impl Check {
             let options = checker::Options { read_data, snapshots, find_unused: self.check_unused };
             self.report(session, &repository, &options).await
         };
-        // Nothing is written, so it can do without, as restic's can.
-        match session.settings.no_lock {
-            true => work(Gate::open()).await,
-            false => session.gated(&repository, LockKind::Exclusive, work).await,
-        }
+        // Unlike restic's, which keeps everybody out, it may run beside backups.
+        session.gated(&repository, Intent::Read, work).await
     }
 
     async fn report(
@@ -94,6 +95,11 @@ impl Check {
         }
         for blob in &found.unused {
             terminal.print(format!("unused {blob}"));
+        }
+        let affected = &found.affected;
+        match terminal.is_json() {
+            true => affected.snapshots.iter().for_each(|one| terminal.print_json(&Loss::new(one))),
+            false => affected::lines(affected).iter().for_each(|line| terminal.print(line)),
         }
         if terminal.is_json() {
             terminal.print_json(&Summary {

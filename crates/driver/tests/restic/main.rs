@@ -2,14 +2,23 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
+mod cache;
+mod check;
+mod copy;
 mod damaged;
+mod diff;
 mod exit_codes;
+mod find;
 mod forget;
 mod full_disk;
 mod golden;
 mod interop;
 mod killed;
+mod locks;
+mod migrate;
 mod prune;
+mod recover;
+mod repair;
 mod repair_snapshots;
 mod rewrite;
 mod sftp;

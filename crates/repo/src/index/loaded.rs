@@ -62,6 +62,27 @@ impl Loaded {
             .map(|(&id, size)| FileInfo { id, size: size + EMPTY_PACK_SIZE })
     }
 
+    /// The packs with trees and no data, and what their sizes should be.
+    pub(super) fn tree_packs(&self) -> impl Iterator<Item = FileInfo> + use<'_> {
+        let mut has_trees = vec![false; self.packs.len()];
+        for row in self.tree.rows() {
+            has_trees[row.pack() as usize] = true;
+        }
+        for row in self.data.rows() {
+            has_trees[row.pack() as usize] = false;
+        }
+        let mut sizes = vec![0u64; self.packs.len()];
+        for row in self.tree.rows() {
+            sizes[row.pack() as usize] += stored_size(&row.entry(BlobType::Tree, &self.large));
+        }
+        self.packs
+            .iter()
+            .zip(has_trees)
+            .zip(sizes)
+            .filter(|((_, has_trees), _)| *has_trees)
+            .map(|((&id, _), size)| FileInfo { id, size: size + EMPTY_PACK_SIZE })
+    }
+
     /// From now on blobs that are only in these packs are not found.
     pub(super) fn exclude(&mut self, packs: &HashSet<Id>) {
         if packs.is_empty() {

@@ -1,4 +1,4 @@
-//! The last step: the old packs leave the index, and then the storage.
+//! The last steps: the old packs leave the index, and then the storage.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -20,7 +20,7 @@ use crate::prune::plan::{Decided, Fate};
 use crate::prune::repack::Repacked;
 use crate::repository::{Repository, on_worker};
 
-/// What the last step did.
+/// What the last steps did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// How many packs were removed.
@@ -33,35 +33,50 @@ pub struct Swept {
     pub index_files: u64,
 }
 
+/// Packs that no index lists any more.
+#[must_use = "the packs are still there"]
+#[derive(Debug)]
+pub struct Unlisted {
+    packs: Vec<Id>,
+    swept: Swept,
+}
+
 impl Repacked {
-    /// Removes what is of no use. The caller holds an exclusive lock.
+    /// Takes what is of no use out of the index. The caller holds an exclusive lock.
     ///
     /// # Errors
     /// [`Error::Overtaken`] if somebody else removed something since the plan was made. Whatever the
     /// storage says; what was not removed yet stays.
-    pub async fn sweep(
+    pub async fn unlist(
         self,
         repository: &Repository,
         progress: &Arc<dyn Progress>,
-    ) -> Result<Swept> {
+    ) -> Result<Unlisted> {
         let Self { marked, mut decided, new_index_files } = self;
         let arrived = arrivals(repository, &marked, &new_index_files).await?;
         // Everything that others stored is known from here on.
         let needed = marked.again(repository, progress).await?;
-        let mut swept = Swept {
-            packs_rescued: rescue(&marked.index, &mut decided, needed, &arrived)?,
-            ..Swept::default()
-        };
-        swept.index_files =
+        let packs_rescued = rescue(&marked.index, &mut decided, needed, &arrived)?;
+        let index_files =
             rewrite_index(repository, &marked.index, &decided.fates, progress).await?;
         let arrived: HashSet<Id> = arrived.iter().flat_map(packs_of).collect();
         let unreferenced = decided.unreferenced.into_iter().filter(|pack| !arrived.contains(pack));
         let fates = decided.fates.iter().zip(marked.index.pack_ids());
         let gone = fates.filter(|(fate, _)| matches!(fate, Fate::Remove | Fate::Repack));
         let packs: Vec<Id> = unreferenced.chain(gone.map(|(_, pack)| *pack)).collect();
+        let swept = Swept { packs: 0, packs_left: packs.len() as u64, packs_rescued, index_files };
+        Ok(Unlisted { packs, swept })
+    }
+}
+
+impl Unlisted {
+    /// Removes the packs. The caller has held a lock ever since they left the index, if only a shared one:
+    /// so nobody can have listed them again.
+    pub async fn remove(self, repository: &Repository, progress: &Arc<dyn Progress>) -> Swept {
+        let Self { packs, mut swept } = self;
         swept.packs_left = remove_packs(repository, &packs, progress).await;
         swept.packs = packs.len() as u64 - swept.packs_left;
-        Ok(swept)
+        swept
     }
 }
 
@@ -218,7 +233,9 @@ async fn remove_packs(repository: &Repository, packs: &[Id], progress: &Arc<dyn 
     );
     let mut left = 0;
     while let Some((id, removed)) = removals.next().await {
-        if let Err(error) = removed {
+        if let Err(error) = removed
+            && !error.is_not_found()
+        {
             left += 1;
             let handle = Handle::new(FileType::Pack, id);
             progress.warn(&Warning::NotRemoved { handle, error: &error });

@@ -32,7 +32,8 @@ impl Workshop {
     }
 
     async fn sweep(&self, repacked: Repacked) -> Result<Swept> {
-        repacked.sweep(&self.repository, &silent()).await
+        let unlisted = repacked.unlist(&self.repository, &silent()).await?;
+        Ok(unlisted.remove(&self.repository, &silent()).await)
     }
 
     async fn prune(&self, options: &Options) -> Result<Swept> {
