@@ -1,9 +1,9 @@
 //! Prune: what no snapshot needs any more makes room.
 //!
 //! Blobs share packs, so a pack is seldom as a whole of no use. Prune finds the blobs that snapshots
-//! need ([`mark`]), counts what that means for each pack ([`tally`]), decides which packs to remove and
-//! which to copy the needed blobs out of ([`plan`]), copies them into new packs ([`repack`]), and then
-//! takes the old packs out of the index and removes them ([`sweep`]).
+//! need (`mark`), counts what that means for each pack (`tally`), decides which packs to remove and
+//! which to copy the needed blobs out of (`plan`), copies them into new packs (`repack`), and then
+//! takes the old packs out of the index and removes them (`sweep`).
 //!
 //! # Two phases
 //!
@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::lock::{Lock, LockHolder, LockKind, LockOptions};
+use crate::lock::{Lock, LockHolder, LockKind, LockOptions, SETTLE};
 use crate::progress::Progress;
 use crate::repository::Repository;
 
@@ -148,7 +148,8 @@ impl Prune<'_> {
         let sweep = async {
             let unlisted = repacked.unlist(repository, &self.progress).await?;
             lock.share();
-            exclusive = alone.elapsed();
+            // With the time in which the lock was settling, and that until its old file is removed.
+            exclusive = SETTLE + alone.elapsed() + SETTLE;
             Ok(unlisted.remove(repository, &self.progress).await)
         };
         let swept = lock.protect(sweep).await;

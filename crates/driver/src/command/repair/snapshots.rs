@@ -34,7 +34,8 @@ pub struct RepairSnapshots {
 impl RepairSnapshots {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        let repository = session.open().await?;
+        // A tree of which only a copy on this machine is left is lost to everybody else.
+        let repository = session.open_uncached().await?;
         let read = async || session.contents(&repository).await;
         let repair = async |contents| self.repair(session, &repository, contents).await;
         let intent = if self.replacement.dry_run { Intent::Read } else { Intent::Replace };
