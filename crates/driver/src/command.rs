@@ -13,16 +13,21 @@ pub mod copy;
 pub mod diff;
 pub mod dump;
 pub mod find;
+pub mod forget;
 pub mod init;
 pub mod key;
 pub mod list;
 pub mod ls;
 pub mod migrate;
+pub mod prune;
 pub mod recover;
+pub mod repair;
 pub mod restore;
+pub mod rewrite;
 pub mod selftest;
 pub mod snapshots;
 pub mod stats;
+pub mod tag;
 pub mod unlock;
 pub mod version;
 
@@ -51,8 +56,22 @@ pub enum Command {
     List(list::List),
     /// Look for damage in the repository
     Check(check::Check),
+    /// Remove what no snapshot needs
+    Prune(prune::Prune),
+    /// Remove snapshots, by a policy or by their ids
+    Forget(forget::Forget),
+    /// Give snapshots other tags
+    Tag(tag::Tag),
+    /// Make new snapshots of old ones, without some files
+    Rewrite(rewrite::Rewrite),
+    /// Make good what can be made good of a damaged repository
+    #[command(subcommand, arg_required_else_help = true)]
+    Repair(repair::Repair),
     /// Copy snapshots from another repository into this one
     Copy(copy::Copy),
+    /// As `repair index`, by its old name
+    #[command(hide = true)]
+    RebuildIndex(repair::index::RepairIndex),
     /// Count what is in the repository
     Stats(stats::Stats),
     /// Make a snapshot of what no snapshot refers to any more
@@ -87,7 +106,13 @@ impl Command {
             Self::Cat(command) => command.run(session).await,
             Self::List(command) => command.run(session).await,
             Self::Check(command) => command.run(session).await,
+            Self::Prune(command) => command.run(session).await,
+            Self::Forget(command) => command.run(session).await,
+            Self::Tag(command) => command.run(session).await,
+            Self::Rewrite(command) => command.run(session).await,
+            Self::Repair(command) => command.run(session).await,
             Self::Copy(command) => command.run(session).await,
+            Self::RebuildIndex(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
             Self::Recover(command) => command.run(session).await,
             Self::Migrate(command) => command.run(session).await,

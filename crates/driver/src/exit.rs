@@ -162,12 +162,17 @@ fn code_of(error: &Error) -> ExitCode {
 /// password or no key found", "config file already exists", "unable to open config file".
 fn explain(error: &Error) -> String {
     match error {
-        Error::Locked { .. } => {
+        Error::Locked { holders } => {
+            let remedy = match holders.iter().all(|holder| holder.is_gone()) {
+                true if !holders.is_empty() => "remove it with `unlock`",
+                _ => {
+                    "wait for it to end (see --retry-lock), or run `unlock` if that process is gone"
+                }
+            };
             let holder = error.to_string();
             let holder = holder.strip_prefix("the repository is locked: ").unwrap_or(&holder);
             format!(
-                "unable to create lock in backend: repository is already locked {holder}; wait for \
-                 it to end (see --retry-lock), or run `unlock` if that process is gone"
+                "unable to create lock in backend: repository is already locked {holder}; {remedy}"
             )
         }
         Error::LockLost { .. } => format!("{error}; nothing was removed, run the command again"),
@@ -202,6 +207,11 @@ fn explain(error: &Error) -> String {
         Error::Damaged { what: Subject::Blob(_), .. } | Error::BlobNotFound(_) => {
             format!("{error}; run `check --read-data` to see what else is damaged")
         }
+        Error::IndexIncomplete { .. } => format!(
+            "{error}; run `check` to see what is missing, then `repair index` or, if the data is \
+             gone, `repair snapshots`"
+        ),
+        Error::Overtaken => format!("{error}; run the command again"),
         Error::NoMatch { .. } => format!("{error}; see `snapshots` or `list` for what there is"),
         Error::Ambiguous { .. } => format!("{error}; give more of it"),
         Error::PathNotFound { .. } => format!("{error}; see `ls` for what is in it"),

@@ -35,6 +35,7 @@ pub mod global;
 pub mod location;
 pub mod password;
 pub mod patterns;
+pub mod replacement;
 pub mod report;
 pub mod selection;
 pub mod selftest;

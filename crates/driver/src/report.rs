@@ -4,18 +4,21 @@
 //! the omissions of the fields in JSON.
 
 pub mod activity;
+pub mod affected;
 pub mod backup;
 pub mod caches;
 pub mod check;
 pub mod counters;
 pub mod diff;
 pub mod find;
+pub mod forget;
 pub mod json;
 pub mod keys;
 pub mod listing;
 pub mod ncdu;
 pub mod number;
 pub mod pace;
+pub mod prune;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;

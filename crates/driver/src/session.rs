@@ -153,7 +153,8 @@ impl Session {
         Identity::current()
     }
 
-    fn lock_options(&self) -> LockOptions {
+    /// How to take locks.
+    pub fn lock_options(&self) -> LockOptions {
         let terminal = Arc::clone(&self.terminal);
         let waiting = move |holders: &[LockHolder], pause: Duration| {
             if let [holder, ..] = holders {

@@ -8,8 +8,15 @@
 //! With [`ReadData`], packs are read in full: the file's hash is its name, its header says what the
 //! index says, and every blob in it decodes to what its id says. That finds whatever has changed.
 //!
-//! The caller holds the lock. restic takes an exclusive one; with a shared one, a backup that ends
-//! meanwhile may leave packs that look orphaned. A check changes nothing.
+//! Where something is damaged or missing, the report also says what that means: which files in which
+//! snapshots cannot be restored as they were.
+//!
+//! The caller holds the lock; a shared one will do, though restic takes an exclusive one. A check changes
+//! nothing, and others may go on to store: it reads first the snapshots, then the index, then the list
+//! of packs, while whoever stores goes the other way round. So whatever a snapshot needs that the check
+//! sees is stored by then, and what comes later is not looked at. All that others leave on the way are
+//! packs that are in no index yet, which is a hint and no problem. Nobody may remove anything
+//! meanwhile, which an exclusive lock of theirs sees to.
 
 use std::sync::Arc;
 
@@ -21,6 +28,8 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::used::UsedBlobs;
 
+mod affected;
+mod damage;
 mod findings;
 mod indexes;
 mod pack;
@@ -33,9 +42,11 @@ mod subset;
 mod tests;
 mod trees;
 
+pub use affected::{Affected, AffectedFile, AffectedSnapshot, Loss};
 pub use report::{Hint, NodeFault, PackFault, Problem, Report};
 pub use subset::{InvalidSubset, ReadData, Subset};
 
+use damage::Damage;
 use findings::Findings;
 
 /// What to check.
@@ -68,16 +79,23 @@ pub async fn check(
         return Ok(findings.take());
     };
     let index = Arc::new(index);
-    let found = packs::check(repository, &index, &findings).await?;
+    let damage = Arc::new(Damage::new(&index));
+    let found = packs::check(repository, &index, &damage, &findings).await?;
     let track = options.find_unused || options.snapshots.is_some();
     let used = Arc::new(UsedBlobs::new(Arc::clone(&index)));
-    trees::check(repository, &index, &roots, &used, track, &findings).await?;
+    trees::check(repository, &index, &roots, &used, track, &damage, &findings).await?;
     if options.find_unused {
         let unused = unused(&index, &used);
         findings.count(|report| report.unused = unused);
     }
     let needed = options.snapshots.is_some().then_some(&*used);
-    read_data::check(repository, &index, &found, options.read_data, needed, &findings).await?;
+    let read = options.read_data;
+    read_data::check(repository, &index, &found, read, needed, &damage, &findings).await?;
+    if damage.is_found() {
+        let progress = &*findings.progress;
+        let affected = affected::find(repository, &index, &roots, &damage, progress).await?;
+        findings.count(|report| report.affected = affected);
+    }
     Ok(findings.take())
 }
 

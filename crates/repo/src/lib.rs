@@ -49,7 +49,7 @@
 //! | storage: whole files and ranges | [`backend`] and its wrappers |
 //! | format: bytes in, bytes out, no I/O | [`crypto`], [`codec`], [`key`], [`config`], [`pack`], [`index`], [`json`], [`time`], [`node`], [`tree`], [`snapshot`], [`chunker`] |
 //! | a repository: single things | [`repository`], [`lock`], [`packer`], [`reader`] |
-//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`stats`], [`walk`], [`copy`], [`diff`], [`find`], [`migrate`], [`recover`] |
+//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`forget`], [`prune`], [`rewrite`], [`copy`], [`diff`], [`find`], [`migrate`], [`recover`], [`repair`], [`stats`], [`walk`] |
 //!
 //! # What an embedder should know
 //!
@@ -81,6 +81,7 @@ pub mod dump;
 mod error;
 pub mod filter;
 pub mod find;
+pub mod forget;
 mod handle;
 mod id;
 pub mod identity;
@@ -93,10 +94,13 @@ pub mod node;
 pub mod pack;
 pub mod packer;
 pub mod progress;
+pub mod prune;
 pub mod reader;
 pub mod recover;
+pub mod repair;
 pub mod repository;
 pub mod restorer;
+pub mod rewrite;
 mod sha256;
 pub mod snapshot;
 pub mod stats;

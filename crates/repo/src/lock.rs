@@ -9,7 +9,8 @@
 //! 3. Wait [`SETTLE`], so that somebody who looked before (2) has stored his by now.
 //! 4. Look again. A conflict ends it, and one's own is removed. Two who met may both give way.
 //!
-//! While it is held, a lock is refreshed: stored anew with the present time, then the old file removed.
+//! While it is held, a lock is refreshed: stored anew with the present time, then, a moment later, the old
+//! file removed. Who finds a lock gone when he wants to read it looks again, since it may be a refresh.
 //! A lock that could not be refreshed for [`EXPIRY`] may be taken for dead by others, so the work under
 //! it must stop: see [`Lock::protect`].
 //!
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{self, Either};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -38,7 +39,7 @@ mod keeper;
 #[cfg(test)]
 mod tests;
 
-pub use file::{LockFile, list, remove_all, remove_stale};
+pub use file::{LockFile, Unlocked, list, remove_all, remove_stale};
 pub use gate::Gate;
 pub use keeper::Keepers;
 
@@ -124,6 +125,26 @@ pub struct LockHolder {
     pub pid: u32,
     /// When it was made or last refreshed.
     pub since: Timestamp,
+    /// Whether its holder may be at work, as far as this host can tell.
+    pub presence: Presence,
+}
+
+impl LockHolder {
+    /// Whether the lock is in nobody's use any more: then `unlock` removes it.
+    pub fn is_gone(&self) -> bool {
+        self.presence != Presence::AtWork
+    }
+}
+
+/// Whether the holder of a lock may be at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Presence {
+    /// He may be: his process exists, or is on another host.
+    AtWork,
+    /// He is not: his process was on this host, and exists no more.
+    Dead,
+    /// He is not, or has stopped by his own rules: the lock was not refreshed for [`STALE`].
+    Stale,
 }
 
 impl fmt::Display for LockHolder {
@@ -137,7 +158,12 @@ impl fmt::Display for LockHolder {
             self.username,
             self.since,
             self.id.short()
-        )
+        )?;
+        f.write_str(match self.presence {
+            Presence::AtWork => "",
+            Presence::Dead => ", whose process is no longer there",
+            Presence::Stale => ", which is stale",
+        })
     }
 }
 
@@ -150,6 +176,8 @@ pub struct Lock {
     state: watch::Receiver<State>,
     /// Dropped, it tells the keeper to release the lock.
     stop: oneshot::Sender<()>,
+    /// Tells the keeper to make a shared lock of it.
+    share: Arc<Notify>,
     keeper: JoinHandle<Result<()>>,
 }
 
@@ -256,10 +284,11 @@ impl Lock {
 
     async fn store(repository: &Repository, kind: LockKind, options: &LockOptions) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let (keeper, mut state) = Keeper::new(repository, kind, options);
+        let share = Arc::new(Notify::new());
+        let (keeper, mut state) = Keeper::new(repository, kind, options, &share);
         let mut keeper = tokio::spawn(keeper.run(stopped));
         match state.wait_for(|state| !matches!(state, State::Storing)).await.map(drop) {
-            Ok(()) => Ok(Self { state, stop, keeper }),
+            Ok(()) => Ok(Self { state, stop, share, keeper }),
             Err(_) => match (&mut keeper).await {
                 Ok(Err(error)) => Err(error),
                 Ok(Ok(())) | Err(_) => Err(Error::Cancelled),
@@ -273,6 +302,12 @@ impl Lock {
             State::Held(id) => Some(id),
             State::Storing | State::Lost(_) => None,
         }
+    }
+
+    /// Makes a shared lock of an exclusive one, as soon as the storage allows: others may come in, but
+    /// nobody who wants the repository for himself. There is no moment without a lock in between.
+    pub fn share(&self) {
+        self.share.notify_one();
     }
 
     /// Does `work` for as long as the lock is held. If the lock is lost the work is dropped, which

@@ -71,10 +71,24 @@ pub enum Phase {
     CheckTrees,
     /// Reading packs in full (packs).
     ReadPacks,
+    /// Finding out what snapshots need (snapshots).
+    MarkTrees,
+    /// Copying what is needed out of packs (packs).
+    RepackPacks,
+    /// Removing index files that others have replaced (files).
+    RemoveIndex,
+    /// Removing packs (files).
+    RemovePacks,
+    /// Removing snapshots (files).
+    RemoveSnapshots,
     /// Reading all trees there are (trees).
     LoadTrees,
     /// Copying blobs into another repository (packs of the source).
     CopyPacks,
+    /// Storing index files in place of others (files).
+    WriteIndex,
+    /// Finding out what damage means for the snapshots (snapshots).
+    FindAffected,
 }
 
 /// Something wrong that an operation survived.
@@ -100,6 +114,13 @@ pub enum Warning<'a> {
         /// Which.
         handle: Handle,
         /// How.
+        error: &'a Error,
+    },
+    /// A file that is of no use any more could not be removed. It harms nobody.
+    NotRemoved {
+        /// Which.
+        handle: Handle,
+        /// Why.
         error: &'a Error,
     },
     /// A tree could not be read, and was passed over.

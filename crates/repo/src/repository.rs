@@ -340,8 +340,11 @@ impl Repository {
         let files = self.list(FileType::Index).await?;
         progress.begin(Phase::LoadIndex, Some(files.len() as u64));
         let intake = Intake::new(self);
-        let mut added =
-            stream::iter(&files).map(|file| intake.add(file)).buffer_unordered(intake.width());
+        let add = |file: FileInfo| {
+            let intake = &intake;
+            async move { intake.add(&file).await }
+        };
+        let mut added = stream::iter(files).map(add).buffer_unordered(intake.width());
         while let Some(result) = added.next().await {
             result?;
             progress.advance(Phase::LoadIndex, 1);
@@ -399,7 +402,7 @@ impl Repository {
 }
 
 fn is_gone<T>(loaded: &Result<T>) -> bool {
-    matches!(loaded, Err(Error::Backend(BackendError { kind: BackendErrorKind::NotFound, .. })))
+    loaded.as_ref().is_err_and(Error::is_not_found)
 }
 
 /// Computes on a thread that may block, so that the caller's runtime stays free for I/O.

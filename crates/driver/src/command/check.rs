@@ -11,6 +11,7 @@ use restic_repo::repository::Repository;
 
 use crate::command::snapshots::choose;
 use crate::exit::{Failure, Result};
+use crate::report::affected::{self, Loss};
 use crate::report::check::Summary;
 use crate::report::counters::Counters;
 use crate::report::terminal::Verbosity;
@@ -71,11 +72,8 @@ impl Check {
             let options = checker::Options { read_data, snapshots, find_unused: self.check_unused };
             self.report(session, &repository, &options).await
         };
-        // Nothing is written, so it can do without, as restic's can.
-        match session.settings.no_lock {
-            true => work(Gate::open()).await,
-            false => session.gated(&repository, LockKind::Exclusive, work).await,
-        }
+        // Unlike restic's, which keeps everybody out, it may run beside backups.
+        session.gated(&repository, LockKind::Shared, work).await
     }
 
     async fn report(
@@ -97,6 +95,11 @@ impl Check {
         }
         for blob in &found.unused {
             terminal.print(format!("unused {blob}"));
+        }
+        let affected = &found.affected;
+        match terminal.is_json() {
+            true => affected.snapshots.iter().for_each(|one| terminal.print_json(&Loss::new(one))),
+            false => affected::lines(affected).iter().for_each(|line| terminal.print(line)),
         }
         if terminal.is_json() {
             terminal.print_json(&Summary {

@@ -1,11 +1,12 @@
 //! `list`
 
 use clap::{Args, ValueEnum};
-use restic_repo::lock::LockKind;
+use restic_repo::lock::{self, LockKind};
 use restic_repo::repository::Repository;
 use restic_repo::{BlobHandle, FileType};
 
 use crate::exit::Result;
+use crate::report::terminal::Verbosity;
 use crate::session::Session;
 
 /// Lists the files of the repository by type.
@@ -46,6 +47,12 @@ impl List {
         }
     }
 
+    /// Whether somebody reads this who wants to know more than a script does.
+    fn tells(&self, session: &Session) -> bool {
+        let terminal = &session.terminal;
+        !terminal.is_json() && (terminal.is_terminal() || terminal.verbosity() > Verbosity::Normal)
+    }
+
     async fn list(&self, session: &Session, repository: &Repository) -> Result {
         let terminal = &session.terminal;
         let file_type = match self.kind {
@@ -63,9 +70,25 @@ impl List {
                 return Ok(());
             }
         };
+        if file_type == FileType::Lock && self.tells(session) {
+            return tell_locks(session, repository).await;
+        }
         for file in repository.list(file_type).await? {
             terminal.print_one_of_many(file.id.to_string());
         }
         Ok(())
     }
+}
+
+/// The locks, and who holds each.
+async fn tell_locks(session: &Session, repository: &Repository) -> Result {
+    for (id, holder) in lock::list(repository).await? {
+        let who = match holder {
+            Ok(holder) if holder.exclusive => format!("held {holder}"),
+            Ok(holder) => format!("shared, held {holder}"),
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        session.terminal.print(format!("{id} {who}"));
+    }
+    Ok(())
 }

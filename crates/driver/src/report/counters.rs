@@ -29,8 +29,11 @@ impl Counters {
         Self { terminal, running: Mutex::default() }
     }
 
-    /// Shows the state of every phase under way.
+    /// Shows the state of every phase under way. Not in JSON mode, where restic does not either.
     pub fn show(&self) {
+        if self.terminal.is_json() {
+            return;
+        }
         self.with_running(|running| {
             for (&phase, count) in running.iter() {
                 if let Some(noun) = self.noun(phase) {
@@ -46,8 +49,15 @@ impl Counters {
         match phase {
             Phase::CheckTrees => Some("snapshots"),
             Phase::ReadPacks => Some("packs"),
+            Phase::MarkTrees => Some("snapshots"),
+            Phase::RepackPacks => Some("packs repacked"),
+            Phase::RemoveIndex => Some("index files deleted"),
+            Phase::RemovePacks => Some("packs deleted"),
+            Phase::RemoveSnapshots => Some("files deleted"),
             Phase::LoadTrees => Some("trees loaded"),
             Phase::CopyPacks => Some("packs copied"),
+            Phase::WriteIndex => Some("indexes stored"),
+            Phase::FindAffected => Some("snapshots looked through for what is affected"),
             Phase::LoadIndex if for_people_at_a_terminal => Some("index files loaded"),
             _ => None,
         }
@@ -112,6 +122,7 @@ pub fn describe(warning: &Warning<'_>) -> String {
             format!("ignoring error for {}: {error}", path.display())
         }
         Warning::Damaged { handle, error } => format!("Ignoring {:?}: {error}", handle.id.to_hex()),
+        Warning::NotRemoved { handle, error } => format!("{handle} could not be removed: {error}"),
         Warning::UnreadableTree { id, error } => {
             format!("unable to load tree {}: {error}", id.short())
         }

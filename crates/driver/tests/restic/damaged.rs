@@ -44,7 +44,7 @@ fn shut(repo: &Repo, code: i32) {
     }
 }
 
-fn reads(content: Content, outcome: &Outcome, sha256: &str) {
+pub fn reads(content: Content, outcome: &Outcome, sha256: &str) {
     let digest: String =
         Sha256::digest(&outcome.stdout).iter().map(|byte| format!("{byte:02x}")).collect();
     let whole = outcome.code == Some(0) && outcome.stdout.len() == FILE_LENGTH && digest == sha256;

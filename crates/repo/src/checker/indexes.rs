@@ -37,8 +37,8 @@ async fn load(repository: &Repository, findings: &Arc<Findings>) -> Result<Optio
     progress.begin(Phase::LoadIndex, Some(files.len() as u64));
     let intake = Intake::new(repository);
     let mut complete = true;
-    let mut loaded =
-        stream::iter(&files).map(|file| add(&intake, file)).buffer_unordered(intake.width());
+    let add = |file| add(&intake, file);
+    let mut loaded = stream::iter(files).map(add).buffer_unordered(intake.width());
     while let Some((index, result)) = loaded.next().await {
         match result {
             Ok(()) => {}
@@ -60,10 +60,10 @@ async fn load(repository: &Repository, findings: &Arc<Findings>) -> Result<Optio
 }
 
 /// Adds an index file; tries once more if that fails, in case it was the transfer's fault.
-async fn add(intake: &Intake, file: &FileInfo) -> (Id, Result<()>) {
-    let added = match intake.add(file).await {
+async fn add(intake: &Intake, file: FileInfo) -> (Id, Result<()>) {
+    let added = match intake.add(&file).await {
         Ok(()) => Ok(()),
-        Err(_) => intake.add(file).await,
+        Err(_) => intake.add(&file).await,
     };
     (file.id, added)
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::bench::Bench;
-use crate::blob::BlobEntry;
+use crate::blob::{BlobEntry, BlobHandle};
 use crate::checker::report::PackFault;
 use crate::crypto::{Key, OVERHEAD};
 use crate::error::Error;
@@ -42,20 +42,32 @@ pub(super) struct PackCheck {
     /// The end of the file, where the header is.
     tail: Vec<u8>,
     faults: Vec<PackFault>,
+    /// The blobs that cannot be had from this pack.
+    lost: Vec<BlobHandle>,
+}
+
+/// What is wrong with a pack.
+pub(super) struct Verdict {
+    /// How it shows; empty where nothing is wrong.
+    pub(super) faults: Vec<PackFault>,
+    /// The blobs that cannot be had from it.
+    pub(super) lost: Vec<BlobHandle>,
 }
 
 impl PackCheck {
     /// A check of the pack as the index has it, whose file has `size` bytes.
     pub(super) fn new(listed: &PackBlobs, size: u64) -> Self {
         let mut blobs = Vec::with_capacity(listed.blobs.len());
-        let mut faults = Vec::new();
+        let (mut faults, mut lost) = (Vec::new(), Vec::new());
         let mut end = 0;
         for entry in &listed.blobs {
             let limit = entry.handle.blob_type.size_limit() as u64 + SLACK;
             let blob = entry.handle;
             if u64::from(entry.offset) < end || end_of(entry) > size {
+                lost.push(blob);
                 faults.push(PackFault::BlobMisplaced { blob });
             } else if (entry.length as usize) < OVERHEAD || u64::from(entry.length) > limit {
+                lost.push(blob);
                 let detail = format!("it cannot have {} bytes", entry.length);
                 faults.push(PackFault::Blob(Error::damaged(blob, detail)));
             } else {
@@ -63,7 +75,8 @@ impl PackCheck {
                 blobs.push(*entry);
             }
         }
-        Self { id: listed.pack, size, blobs, hash: Hasher::new(), tail: Vec::new(), faults }
+        let (hash, tail) = (Hasher::new(), Vec::new());
+        Self { id: listed.pack, size, blobs, hash, tail, faults, lost }
     }
 
     /// The parts in which the file is to be read: all of it, in order.
@@ -116,7 +129,10 @@ impl PackCheck {
                         decoded += content.len();
                         contents.push((blob, content));
                     }
-                    Err(error) => self.faults.push(PackFault::Blob(error)),
+                    Err(error) => {
+                        self.lost.push(blob.handle);
+                        self.faults.push(PackFault::Blob(error));
+                    }
                 }
             }
             self.hash(&bytes[begun..done], &contents);
@@ -141,6 +157,7 @@ impl PackCheck {
             let (blob, claim) = (entry.handle, entry.uncompressed_length);
             let found = content.len() as u64;
             if hasher.finish() != blob.id {
+                self.lost.push(blob);
                 let error = Error::damaged(blob, "its content does not match its id");
                 self.faults.push(PackFault::Blob(error));
             } else if entry.is_compressed() && u64::from(claim) != found {
@@ -150,7 +167,7 @@ impl PackCheck {
     }
 
     /// What was found wrong, once all segments were looked at.
-    pub(super) fn finish(mut self, key: &Key) -> Vec<PackFault> {
+    pub(super) fn finish(mut self, key: &Key) -> Verdict {
         let found = self.hash.clone().finish();
         if found != self.id {
             self.faults.push(PackFault::Hash { found });
@@ -164,7 +181,7 @@ impl PackCheck {
             self.faults.truncate(MOST_FAULTS);
             self.faults.push(PackFault::More(more));
         }
-        self.faults
+        Verdict { faults: self.faults, lost: self.lost }
     }
 
     fn header(&self, key: &Key) -> Result<Vec<BlobEntry>, HeaderError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::FileInfo;
+use crate::checker::damage::Damage;
 use crate::checker::findings::Findings;
 use crate::checker::report::{Hint, Problem};
 use crate::crypto::OVERHEAD;
@@ -35,30 +36,35 @@ impl Found {
 pub(super) async fn check(
     repository: &Repository,
     index: &Arc<Index>,
+    damage: &Arc<Damage>,
     findings: &Arc<Findings>,
 ) -> Result<Found> {
     let files = repository.list(FileType::Pack).await?;
-    let (index, findings) = (Arc::clone(index), Arc::clone(findings));
+    let (index, damage, findings) = (Arc::clone(index), Arc::clone(damage), Arc::clone(findings));
     on_worker(move || {
         let found = Found::new(files);
-        compare(&index, &found, &findings);
+        compare(&index, &found, &damage, &findings);
         Ok(found)
     })
     .await
 }
 
-fn compare(index: &Index, found: &Found, findings: &Findings) {
+fn compare(index: &Index, found: &Found, damage: &Damage, findings: &Findings) {
     let mut listed = vec![false; found.0.len()];
     for pack in index.packs().iter() {
         findings.count(|report| report.packs += 1);
-        check_layout(&pack, findings);
-        let (expected, pack) = (pack.file_size(), pack.pack);
+        check_layout(&pack, damage, findings);
+        let (expected, listing, pack) = (pack.file_size(), &pack, pack.pack);
         match found.position(&pack) {
-            None => findings.problem(Problem::PackMissing { pack }),
+            None => {
+                damage.add_behind(listing, 0);
+                findings.problem(Problem::PackMissing { pack });
+            }
             Some(position) => {
                 listed[position] = true;
                 let found = found.0[position].size;
                 if found != expected {
+                    damage.add_behind(listing, found);
                     findings.problem(Problem::PackSize { pack, expected, found });
                 }
             }
@@ -71,13 +77,14 @@ fn compare(index: &Index, found: &Found, findings: &Findings) {
 
 /// In a pack, blobs lie behind each other and fill it from its beginning. restic only looks at that
 /// when it reads the data.
-fn check_layout(pack: &PackBlobs, findings: &Findings) {
+fn check_layout(pack: &PackBlobs, damage: &Damage, findings: &Findings) {
     let PackBlobs { pack, blobs } = pack;
     let mut end = 0;
     for blob in blobs {
         let (offset, length) = (blob.offset, blob.length);
         if u64::from(offset) != end {
             let blob = blob.handle;
+            damage.add(*pack, blob);
             findings.problem(Problem::Misplaced { pack: *pack, blob, offset, end });
             break; // what follows is out of place as well
         }

@@ -7,10 +7,11 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::backend::{BackendError, BackendErrorKind, Extent};
 use crate::bench::Benches;
+use crate::checker::damage::Damage;
 use crate::checker::findings::Findings;
-use crate::checker::pack::{PackCheck, Segment};
+use crate::checker::pack::{PackCheck, Segment, Verdict};
 use crate::checker::packs::Found;
-use crate::checker::report::{PackFault, Problem};
+use crate::checker::report::Problem;
 use crate::checker::subset::{Choice, ReadData};
 use crate::error::{Error, Result};
 use crate::handle::{FileType, Handle};
@@ -30,6 +31,7 @@ pub(super) async fn check(
     found: &Found,
     read: ReadData,
     needed: Option<&UsedBlobs>,
+    damage: &Arc<Damage>,
     findings: &Arc<Findings>,
 ) -> Result<()> {
     if read == ReadData::Nothing {
@@ -46,6 +48,7 @@ pub(super) async fn check(
     let reader = Arc::new(Reader {
         repository: repository.clone(),
         benches: Benches::new(repository),
+        damage: Arc::clone(damage),
         findings: Arc::clone(findings),
     });
     let connections = repository.backend().properties().connections.max(1);
@@ -74,13 +77,14 @@ fn is_needed(pack: &PackBlobs, needed: Option<&UsedBlobs>) -> bool {
 struct Reader {
     repository: Repository,
     benches: Arc<Benches>,
+    damage: Arc<Damage>,
     findings: Arc<Findings>,
 }
 
 /// What reading a pack once has come to.
 enum Attempt {
     Sound,
-    Damaged(Vec<PackFault>),
+    Damaged(Verdict),
     Unreadable(BackendError),
 }
 
@@ -90,7 +94,7 @@ impl Reader {
         let problem = match first {
             Attempt::Sound => None,
             // Once more: the transfer may be at fault, and not the pack.
-            first => self.judge(pack.pack, first, self.attempt(&pack, size).await?),
+            first => self.judge(&pack, first, self.attempt(&pack, size).await?),
         };
         if let Some(problem) = problem {
             self.findings.problem(problem);
@@ -103,15 +107,20 @@ impl Reader {
         Ok(())
     }
 
-    fn judge(&self, pack: Id, first: Attempt, second: Attempt) -> Option<Problem> {
+    fn judge(&self, listed: &PackBlobs, first: Attempt, second: Attempt) -> Option<Problem> {
+        let pack = listed.pack;
         match (first, second) {
-            (_, Attempt::Damaged(faults)) | (Attempt::Damaged(faults), Attempt::Unreadable(_)) => {
+            (_, Attempt::Damaged(verdict))
+            | (Attempt::Damaged(verdict), Attempt::Unreadable(_)) => {
+                let Verdict { faults, lost } = verdict;
+                lost.into_iter().for_each(|blob| self.damage.add(pack, blob));
                 Some(Problem::PackDamaged { pack, faults })
             }
-            (Attempt::Damaged(faults), Attempt::Sound) => {
+            (Attempt::Damaged(Verdict { faults, .. }), Attempt::Sound) => {
                 Some(Problem::PackUnsteady { pack, faults })
             }
             (_, Attempt::Unreadable(error)) => {
+                self.damage.add_behind(listed, 0);
                 Some(Problem::PackUnreadable { pack, error: error.into() })
             }
             // The storage faltered once. To try again after that is the storage's own habit.
@@ -146,8 +155,8 @@ impl Reader {
             check = looked_at?;
             waiting = next;
         }
-        let faults = check.finish(self.repository.key());
-        Ok(if faults.is_empty() { Attempt::Sound } else { Attempt::Damaged(faults) })
+        let verdict = check.finish(self.repository.key());
+        Ok(if verdict.faults.is_empty() { Attempt::Sound } else { Attempt::Damaged(verdict) })
     }
 
     async fn load(&self, pack: Id, segment: Segment) -> Result<(Segment, Bytes), BackendError> {

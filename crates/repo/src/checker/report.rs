@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::blob::BlobHandle;
+use crate::checker::affected::Affected;
 use crate::error::Error;
 use crate::id::Id;
 use crate::node::Name;
@@ -29,6 +30,8 @@ pub struct Report {
     pub suggest_prune: bool,
     /// Blobs that no snapshot uses, if that was asked for. They are no problem; prune removes them.
     pub unused: Vec<BlobHandle>,
+    /// What the damage means for the snapshots.
+    pub affected: Affected,
     /// How many index files were read.
     pub index_files: u64,
     /// How many packs the index lists.
@@ -322,7 +325,8 @@ pub enum Hint {
         /// The pack.
         pack: Id,
     },
-    /// A pack is in no index: what an interrupted backup leaves. Prune removes it.
+    /// A pack is in no index: what an interrupted backup leaves, and one that is at work now. Prune
+    /// removes it, and waits for those at work.
     #[error("pack {pack} is in no index")]
     OrphanedPack {
         /// The pack.

@@ -9,27 +9,36 @@ use crate::error::{Error, Result};
 use crate::handle::FileType;
 use crate::id::Id;
 use crate::repository::Repository;
+use crate::time::Timestamp;
 
-/// Reads the snapshots, or those that are given, and returns their trees.
+/// A snapshot that can be read.
+pub(super) struct Root {
+    pub(super) snapshot: Id,
+    pub(super) time: Timestamp,
+    pub(super) tree: Id,
+}
+
+/// Reads the snapshots, or those that are given, and returns where to begin below them: the oldest
+/// first.
 pub(super) async fn check(
     repository: &Repository,
     only: Option<&[Id]>,
     findings: &Arc<Findings>,
-) -> Result<Vec<Id>> {
+) -> Result<Vec<Root>> {
     let mut only: Option<HashSet<Id>> = only.map(|ids| ids.iter().copied().collect());
-    let mut trees = Vec::new();
+    let mut roots = Vec::new();
     for (snapshot, loaded) in repository.load_snapshots(&*findings.progress).await? {
         if only.as_mut().is_some_and(|only| !only.remove(&snapshot)) {
             continue;
         }
         findings.count(|report| report.snapshots += 1);
         match loaded {
-            Ok(loaded) => trees.push(loaded.tree),
+            Ok(loaded) => roots.push(Root { snapshot, time: loaded.time, tree: loaded.tree }),
             Err(error) => findings.problem(Problem::SnapshotUnreadable { snapshot, error }),
         }
     }
     match only.into_iter().flatten().next() {
         Some(id) => Err(Error::NoMatch { file_type: FileType::Snapshot, query: id.to_string() }),
-        None => Ok(trees),
+        None => Ok(roots),
     }
 }

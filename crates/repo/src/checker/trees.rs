@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::blob::BlobHandle;
+use crate::checker::damage::Damage;
 use crate::checker::findings::Findings;
 use crate::checker::report::{Hint, NodeFault, Problem};
+use crate::checker::snapshots::Root;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::Index;
@@ -20,26 +22,35 @@ use crate::visit;
 pub(super) async fn check(
     repository: &Repository,
     index: &Arc<Index>,
-    roots: &[Id],
+    roots: &[Root],
     used: &Arc<UsedBlobs>,
     track: bool,
+    damage: &Arc<Damage>,
     findings: &Arc<Findings>,
 ) -> Result<()> {
     let progress = Arc::clone(&findings.progress);
+    let trees: Vec<Id> = roots.iter().map(|root| root.tree).collect();
     progress.begin(Phase::CheckTrees, Some(roots.len() as u64));
     let look = {
         let (index, used, findings) = (Arc::clone(index), Arc::clone(used), Arc::clone(findings));
+        let damage = Arc::clone(damage);
         move |id, tree: Result<Tree>| {
             findings.count(|report| report.trees += 1);
             match tree {
-                Ok(tree) => check_tree(id, &tree, &index, track.then_some(&*used), &findings),
+                Ok(tree) => {
+                    let used = track.then_some(&*used);
+                    check_tree(id, &tree, &index, used, &damage, &findings);
+                }
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
-                Err(error) => findings.problem(Problem::TreeUnreadable { tree: id, error }),
+                Err(error) => {
+                    damage.note();
+                    findings.problem(Problem::TreeUnreadable { tree: id, error });
+                }
             }
             Ok(())
         }
     };
-    visit::every_tree(repository, index, roots, used, look, || {
+    visit::every_tree(repository, index, &trees, used, look, || {
         progress.advance(Phase::CheckTrees, 1);
     })
     .await?;
@@ -47,12 +58,20 @@ pub(super) async fn check(
     Ok(())
 }
 
-fn check_tree(id: Id, tree: &Tree, index: &Index, used: Option<&UsedBlobs>, findings: &Findings) {
+fn check_tree(
+    id: Id,
+    tree: &Tree,
+    index: &Index,
+    used: Option<&UsedBlobs>,
+    damage: &Damage,
+    findings: &Findings,
+) {
     if !tree.is_ordered() {
         findings.hint(Hint::UnorderedTree { tree: id });
     }
     for node in tree.nodes() {
         let report = |fault| {
+            damage.note();
             findings.problem(Problem::Node { tree: id, name: node.name.clone(), fault });
         };
         check_node(node, index, used, report);
@@ -60,6 +79,15 @@ fn check_tree(id: Id, tree: &Tree, index: &Index, used: Option<&UsedBlobs>, find
             findings.hint(Hint::UnsafeName { tree: id, name: node.name.clone() });
         }
     }
+}
+
+/// The first thing that is wrong with a node.
+pub(super) fn first_fault(node: &Node, index: &Index) -> Option<NodeFault> {
+    let mut first = None;
+    check_node(node, index, None, |fault| {
+        first.get_or_insert(fault);
+    });
+    first
 }
 
 fn check_node(

@@ -106,7 +106,8 @@ impl Loaded {
             + self.excluded.capacity() * size_of::<u64>()
     }
 
-    fn rows(&self) -> impl Iterator<Item = (&Row, BlobType)> {
+    /// Every row: those of data blobs first, then those of tree blobs.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&Row, BlobType)> {
         let data = self.data.rows().iter().map(|row| (row, BlobType::Data));
         data.chain(self.tree.rows().iter().map(|row| (row, BlobType::Tree)))
     }
@@ -123,7 +124,7 @@ impl Loaded {
 
 /// Whether a sealed blob can be where the entry says: it has a nonce and a MAC, and ends where a pack
 /// of restic's can still have bytes. No restic writes anything else.
-fn is_possible(entry: &BlobEntry) -> bool {
+pub(super) fn is_possible(entry: &BlobEntry) -> bool {
     entry.length as usize >= crate::crypto::OVERHEAD
         && entry.offset.checked_add(entry.length).is_some()
 }

@@ -13,7 +13,7 @@ use crate::handle::{FileType, Handle};
 use crate::id::Id;
 use crate::identity::Identity;
 use crate::json;
-use crate::lock::{LockHolder, LockKind, STALE};
+use crate::lock::{LockHolder, LockKind, Presence, STALE};
 use crate::repository::Repository;
 use crate::time::Timestamp;
 
@@ -66,7 +66,8 @@ impl LockFile {
         repository.save_unpacked(FileType::Lock, &json::to_vec(self)).await
     }
 
-    fn holder(self, id: Id) -> LockHolder {
+    fn holder(self, id: Id, hostname: &str) -> LockHolder {
+        let presence = self.presence(hostname);
         LockHolder {
             id,
             exclusive: self.exclusive,
@@ -74,14 +75,26 @@ impl LockFile {
             username: self.username,
             pid: self.pid,
             since: self.time,
+            presence,
         }
     }
 
     /// Whether the one who made it is certainly gone: it was not refreshed for [`STALE`], or it names
     /// a process of this host that does not exist.
     pub fn is_stale(&self, hostname: &str) -> bool {
+        self.presence(hostname) != Presence::AtWork
+    }
+
+    /// What can be told of the one who made it, on the host of this name.
+    fn presence(&self, hostname: &str) -> Presence {
         let age = Timestamp::now().unix_seconds().saturating_sub(self.time.unix_seconds());
-        age > STALE.as_secs() as i64 || (self.hostname == hostname && !process_exists(self.pid))
+        if self.hostname == hostname && !process_exists(self.pid) {
+            Presence::Dead
+        } else if age > STALE.as_secs() as i64 {
+            Presence::Stale
+        } else {
+            Presence::AtWork
+        }
     }
 }
 
@@ -134,22 +147,40 @@ pub(super) async fn check(repository: &Repository, kind: LockKind, own: Option<I
     }
 }
 
+/// How often the locks are listed again because one of them was gone when it was to be read.
+const RELISTINGS: usize = 5;
+
 async fn check_once(repository: &Repository, kind: LockKind, own: Option<Id>) -> Result<()> {
+    for _ in 0..RELISTINGS {
+        if check_listed(repository, kind, own).await? {
+            return Ok(());
+        }
+    }
+    // What is listed and never there harms nobody.
+    Ok(())
+}
+
+/// Looks at the locks that are listed. `false` if one was gone when it was to be read: it may have been
+/// refreshed, so that its holder is still there, under a name that was not listed yet.
+async fn check_listed(repository: &Repository, kind: LockKind, own: Option<Id>) -> Result<bool> {
     let mut holders = Vec::new();
+    let hostname = Identity::current().hostname;
     let mut invalid = None;
+    let mut all_there = true;
     for (id, loaded) in load_all(repository, own).await? {
         match loaded {
             Ok(Some(lock)) if lock.exclusive || kind == LockKind::Exclusive => {
-                holders.push(lock.holder(id));
+                holders.push(lock.holder(id, &hostname));
             }
-            Ok(_) => {}
+            Ok(Some(_)) => {}
+            Ok(None) => all_there = false,
             Err(error) => invalid = Some(error),
         }
     }
     match invalid {
         _ if !holders.is_empty() => Err(Error::Locked { holders }),
         Some(error) => Err(error),
-        None => Ok(()),
+        None => Ok(all_there),
     }
 }
 
@@ -168,26 +199,44 @@ async fn load_all(
 
 /// Everybody who holds a lock, and the locks that cannot be read.
 pub async fn list(repository: &Repository) -> Result<Vec<(Id, Result<LockHolder>)>> {
-    let locks = load_all(repository, None).await?;
-    Ok(locks
-        .into_iter()
-        .filter_map(|(id, loaded)| Some((id, loaded.transpose()?.map(|lock| lock.holder(id)))))
-        .collect())
+    list_on(repository, &Identity::current().hostname).await
 }
 
-/// Removes the locks of those who are certainly gone, and gives how many those were. `hostname` is this
-/// host's. A lock that cannot be read stays.
-pub async fn remove_stale(repository: &Repository, hostname: &str) -> Result<usize> {
-    let mut removed = 0;
-    for (id, loaded) in load_all(repository, None).await? {
-        if let Ok(Some(lock)) = loaded
-            && lock.is_stale(hostname)
-        {
-            remove(repository, id).await?;
-            removed += 1;
+async fn list_on(repository: &Repository, hostname: &str) -> Result<Vec<(Id, Result<LockHolder>)>> {
+    let locks = load_all(repository, None).await?;
+    let holder = |id, lock: LockFile| lock.holder(id, hostname);
+    let read = |(id, loaded): (Id, Result<Option<LockFile>>)| {
+        Some((id, loaded.transpose()?.map(|lock| holder(id, lock))))
+    };
+    Ok(locks.into_iter().filter_map(read).collect())
+}
+
+/// What became of the locks in a repository.
+#[derive(Debug, Default)]
+pub struct Unlocked {
+    /// Those that are removed: their holders are certainly gone.
+    pub removed: Vec<LockHolder>,
+    /// Those that stay.
+    pub left: Vec<LockHolder>,
+    /// Those that stay because they cannot be read.
+    pub unreadable: Vec<(Id, Error)>,
+}
+
+/// Removes the locks of those who are certainly gone. `hostname` is this host's. A lock that cannot be
+/// read stays.
+pub async fn remove_stale(repository: &Repository, hostname: &str) -> Result<Unlocked> {
+    let mut unlocked = Unlocked::default();
+    for (id, holder) in list_on(repository, hostname).await? {
+        match holder {
+            Ok(holder) if holder.is_gone() => {
+                remove(repository, id).await?;
+                unlocked.removed.push(holder);
+            }
+            Ok(holder) => unlocked.left.push(holder),
+            Err(error) => unlocked.unreadable.push((id, error)),
         }
     }
-    Ok(removed)
+    Ok(unlocked)
 }
 
 /// Removes every lock without reading it, and gives how many there were.

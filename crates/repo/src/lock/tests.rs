@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::backend::Backend;
 use crate::backend::fault::{Fault, Operation, Rule};
+use crate::backend::{Backend, BackendErrorKind};
 use crate::handle::FileType;
 use crate::workshop::Workshop;
 
@@ -105,7 +105,22 @@ async fn only_the_locks_of_the_dead_are_stale() {
     for lock in [&dead, &elsewhere, &old, &alive] {
         lock.save(&repository).await.unwrap();
     }
-    assert_eq!(remove_stale(&repository, &me.hostname).await.unwrap(), 2);
+    match Lock::acquire(&repository, LockKind::Shared, &options()).await {
+        Err(error @ Error::Locked { .. }) => {
+            let Error::Locked { holders } = &error else { unreachable!() };
+            assert_eq!(holders.iter().filter(|holder| holder.is_gone()).count(), 2);
+        }
+        other => panic!("{other:?}"),
+    }
+    let unlocked = remove_stale(&repository, &me.hostname).await.unwrap();
+    let mut removed: Vec<_> = unlocked.removed.iter().map(|lock| lock.presence).collect();
+    removed.sort_by_key(|presence| *presence == Presence::Stale);
+    assert_eq!(removed, [Presence::Dead, Presence::Stale]);
+    assert_eq!((unlocked.left.len(), unlocked.unreadable.len()), (2, 0));
+    let told: Vec<_> = unlocked.removed.iter().map(ToString::to_string).collect();
+    for fact in ["whose process is no longer there", "which is stale", "exclusively by PID "] {
+        assert!(told.iter().any(|sentence| sentence.contains(fact)), "{told:?}");
+    }
     let left: Vec<_> = list(&repository).await.unwrap();
     let left: Vec<_> = left.into_iter().map(|(_, holder)| holder.unwrap().hostname).collect();
     assert!(left.contains(&"elsewhere".to_owned()) && left.contains(&me.hostname), "{left:?}");
@@ -190,4 +205,36 @@ async fn work_that_fails_early_gives_its_lock_back() {
     let failed: Result<()> = Lock::work(&repository, LockKind::Shared, &options(), work).await;
     assert!(matches!(failed, Err(Error::Cancelled)), "{failed:?}");
     assert_eq!(locks(&repository).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exclusive_lock_becomes_a_shared_one_without_a_gap() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let lock = Lock::acquire(&repository, LockKind::Exclusive, &options()).await.unwrap();
+    let exclusive = lock.id();
+    lock.share();
+    while lock.id() == exclusive {
+        assert!(locks(&repository).await > 0);
+        tokio::task::yield_now().await;
+    }
+    let guest = Lock::acquire(&repository, LockKind::Shared, &options()).await.unwrap();
+    guest.release().await.unwrap();
+    let refused = Lock::acquire(&repository, LockKind::Exclusive, &options()).await;
+    assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+    lock.release().await.unwrap();
+    assert_eq!(locks(&repository).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_cannot_become_shared_at_once_becomes_it_later() {
+    let Workshop { repository, mem } = Workshop::new().await;
+    let fault = Arc::new(Fault::new(mem));
+    let weak = repository.with_backend(Arc::clone(&fault) as Arc<dyn Backend>);
+    let lock = Lock::acquire(&weak, LockKind::Exclusive, &options()).await.unwrap();
+    fault.inject(Rule::fail(BackendErrorKind::Transient).on(Operation::Save));
+    lock.share();
+    let patient = LockOptions { retry: Duration::from_secs(60), ..options() };
+    let guest = Lock::acquire(&repository, LockKind::Shared, &patient).await.unwrap();
+    guest.release().await.unwrap();
+    lock.release().await.unwrap();
 }
