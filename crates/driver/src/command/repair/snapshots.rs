@@ -35,7 +35,7 @@ pub struct RepairSnapshots {
 impl RepairSnapshots {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        let repository = session.open().await?;
+        let repository = session.open_uncached().await?;
         let read = async || session.contents(&repository).await;
         let repair = async |contents| self.repair(session, &repository, contents).await;
         match self.replacement.dry_run {
