@@ -192,7 +192,7 @@ impl Ids {
 }
 
 /// Looks for trees and data blobs below a tree, at every path where they are. If only trees are looked
-/// for, it ends when it has found as many places as there are trees: as restic does.
+/// for, it ends when it has found all of them.
 pub async fn find_objects(
     repository: &Repository,
     index: &Arc<Index>,
@@ -202,13 +202,13 @@ pub async fn find_objects(
 ) {
     let Objects { trees, blobs } = objects;
     let only_trees = blobs.count == 0;
-    let mut trees_found = 0;
+    let mut trees_found = HashSet::new();
     let mut is_tree = |id: Id, path: &Path, found: &mut (dyn FnMut(Found) + Send)| {
         if trees.contains(&id) {
             found(Found::Tree { id, path: path.to_owned() });
-            trees_found += 1;
+            trees_found.insert(id);
         }
-        only_trees && trees_found >= trees.count
+        only_trees && trees_found.len() >= trees.count
     };
     let mut inside = vec![root];
     if is_tree(root, Path::new("/"), found) {

@@ -57,7 +57,7 @@ impl Diff {
         let (before, before_folder) = find_snapshot(&snapshots, &filter, queries[0])?;
         let (after, after_folder) = find_snapshot(&snapshots, &filter, queries[1])?;
         let (one, other) = (before.0.short(), after.0.short());
-        terminal.note(format!("comparing snapshot {one} to {other}:\n"));
+        terminal.note(format!("comparing snapshot {one} to {other}:\n\n"));
         let before = tree(repository, &index, before.1.tree, before_folder).await?;
         let after = tree(repository, &index, after.1.tree, after_folder).await?;
         let shows_changes = terminal.verbosity() > Verbosity::Quiet;

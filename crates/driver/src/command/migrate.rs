@@ -93,7 +93,10 @@ async fn check(session: &Session, repository: &Repository) -> Result {
     let found = checker::check(repository, &checker::Options::default(), counters).await?;
     drop(pulse);
     match found.is_sound() {
-        true => Ok(()),
+        true => {
+            session.terminal.note("no errors were found");
+            Ok(())
+        }
         false => Err(Failure::new(format_args!(
             "repository contains errors: {} found; repair them first, see `check`",
             found.errors

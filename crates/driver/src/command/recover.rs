@@ -1,14 +1,14 @@
 //! `recover`
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use clap::Args;
 use restic_repo::progress::Progress;
 use restic_repo::recover::{save_as_snapshot, unreferenced_roots};
+use restic_repo::repair::index;
 use restic_repo::repository::Repository;
-use restic_repo::{FileType, Id};
 
+use crate::command::repair::index::tell;
 use crate::command::version;
 use crate::exit::Result;
 use crate::report::counters::Counters;
@@ -22,11 +22,26 @@ pub struct Recover {}
 impl Recover {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        let repository = session.open().await?;
-        let read = async || session.contents(&repository).await;
-        let work = async |contents| recover(session, &repository, contents).await;
-        session.locked(&repository, Intent::Add, read, work).await
+        let repository = session.open_uncached().await?;
+        let nothing = async || Ok(());
+        let work = async |()| {
+            repair_index(session, &repository).await?;
+            recover(session, &repository, session.contents(&repository).await?).await
+        };
+        session.locked(&repository, Intent::Replace, nothing, work).await
     }
+}
+
+/// What is in packs that no index lists is looked for, too.
+async fn repair_index(session: &Session, repository: &Repository) -> Result {
+    let terminal = &session.terminal;
+    terminal.note("ensuring index is complete");
+    let counters = Arc::new(Counters::new(Arc::clone(terminal)));
+    let _pulse = session.pulse(&counters, Counters::show);
+    let outcome = index::repair(repository, index::Options::default(), counters).await?;
+    terminal.clear_status();
+    tell(terminal, &outcome);
+    Ok(())
 }
 
 async fn recover(
@@ -36,15 +51,6 @@ async fn recover(
 ) -> Result {
     let terminal = &session.terminal;
     let index = Arc::new(index);
-    let listed: HashSet<Id> = index.pack_sizes().map(|pack| pack.id).collect();
-    let packs = repository.list(FileType::Pack).await?;
-    let unlisted = packs.iter().filter(|pack| !listed.contains(&pack.id)).count();
-    if unlisted > 0 {
-        terminal.error(format!(
-            "{unlisted} packs are in no index, and what they hold is not looked for; run \
-             `repair index` first to have them looked through too"
-        ));
-    }
     let counters = Arc::new(Counters::new(Arc::clone(terminal)));
     let pulse = session.pulse(&counters, Counters::show);
     let progress: Arc<dyn Progress> = counters;

@@ -19,10 +19,17 @@ fn two_snapshots(scratch: &Scratch) -> Repo {
     init_cheaply(&repo);
     let folder = scratch.folder("source");
     source::write(&folder);
+    // restic takes this one for a format.
+    fs::remove_file(folder.join("names/%41%2f")).unwrap();
     backup(&repo, &folder);
     fs::write(folder.join("Another File"), "content").unwrap();
     backup(&repo, &folder);
     repo
+}
+
+/// What was printed: names need not be text.
+fn text(outcome: &Outcome) -> String {
+    String::from_utf8_lossy(&outcome.stdout).into_owned()
 }
 
 fn same(repo: &Repo, restic: &Program, arguments: &[&str]) -> String {
@@ -30,9 +37,14 @@ fn same(repo: &Repo, restic: &Program, arguments: &[&str]) -> String {
     let theirs = restic.run(repo, &arguments);
     let ours = one_restic().run(repo, &arguments);
     assert_eq!(ours.code, theirs.code, "{ours}\n{theirs}");
-    // Go's JSON and ours agree to the byte, in one line.
-    assert_eq!(ours.text(), theirs.text(), "{}: {arguments:?}", restic.name);
-    ours.text().to_owned()
+    if arguments.contains(&"--json") {
+        // Go writes U+FFFD as an escape where it stands for a byte that is no text.
+        assert_eq!(ours.json(), theirs.json(), "{}: {arguments:?}", restic.name);
+    } else {
+        assert_eq!(text(&ours), text(&theirs), "{}: {arguments:?}", restic.name);
+        assert_eq!(ours.stdout, theirs.stdout);
+    }
+    text(&ours)
 }
 
 #[test]
@@ -94,10 +106,11 @@ fn blobs_trees_and_packs_are_found_as_restic_does() {
         // Of several trees that are in both snapshots, restic tells only once or so.
         let ours = one_restic().run(&repo, ["find", "--pack", &pack]).success();
         let theirs = restic.run(&repo, ["find", "--pack", &pack]).success();
-        let holds_trees = theirs.text().contains("Found tree");
-        assert!(holds_trees || ours.text() == theirs.text(), "{ours}\n{theirs}");
-        assert!(theirs.text().lines().all(|line| ours.text().contains(line)), "{ours}\n{theirs}");
-        let found = ours.text().lines().filter_map(|line| line.strip_prefix("Found blob "));
+        let (ours, theirs) = (text(&ours), text(&theirs));
+        let holds_trees = theirs.contains("Found tree");
+        assert!(holds_trees || ours == theirs, "{ours}\n{theirs}");
+        assert!(theirs.lines().all(|line| ours.contains(line)), "{ours}\n{theirs}");
+        let found = ours.lines().filter_map(|line| line.strip_prefix("Found blob "));
         blobs.extend(found.map(str::to_owned));
     }
     let blob = blobs.first().expect("there is a data blob");

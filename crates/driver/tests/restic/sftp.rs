@@ -222,3 +222,29 @@ fn what_goes_wrong_with_a_server_is_one_sentence_that_helps() {
     fs::write(vault.server.folder().join("user_key.pub"), "").unwrap();
     says(vault.with_ours(&["snapshots"]), 1, &["accepts no key", "authorized_keys"]);
 }
+
+#[test]
+fn snapshots_are_copied_to_a_server_and_back() {
+    let vault = Vault::new(&SshdOptions::external(""));
+    let (here, back) = (vault.scratch.repo("here"), vault.scratch.repo("back"));
+    let source = vault.source();
+    for repo in [&here, &back] {
+        crate::init_cheaply(repo);
+    }
+    one_restic().run(&here, ["backup", source.to_str().unwrap()]).success();
+    vault.with_ours(&["init"]).success();
+    let copy = |from: &Repo, to: &Repo| {
+        let config = vault.server.client_config_through(vault.server.port());
+        let mut command = one_restic().command(to);
+        command.env("RESTIC_FROM_REPOSITORY", &from.location);
+        command.env("RESTIC_FROM_PASSWORD", &from.password);
+        command.arg("-o").arg(format!("sftp.config={}", config.display())).arg("copy");
+        Outcome::of(&mut command).success()
+    };
+    copy(&here, &vault.repo);
+    vault.with_restic(Version::V0_19, &["check", "--read-data"]).success();
+    copy(&vault.repo, &back);
+    let target = vault.target("restored");
+    one_restic().run(&back, ["restore", "latest", "--target", &target]).success();
+    assert_restored(&source, &target, None);
+}

@@ -21,7 +21,7 @@ pub struct RepairIndex {
 impl RepairIndex {
     /// Does it.
     pub async fn run(self, session: &Session) -> Result {
-        let repository = session.open().await?;
+        let repository = session.open_uncached().await?;
         let terminal = &session.terminal;
         let options = Options { read_all_packs: self.read_all_packs };
         let nothing = async || Ok(());
@@ -39,7 +39,8 @@ impl RepairIndex {
     }
 }
 
-fn tell(terminal: &Terminal, outcome: &Outcome) {
+/// Tells what was found and done.
+pub fn tell(terminal: &Terminal, outcome: &Outcome) {
     for (id, error) in &outcome.unreadable_indexes {
         terminal.error(format!("removing invalid index {id}: {error}"));
     }
