@@ -79,6 +79,7 @@ pub mod dump;
 mod error;
 pub mod filter;
 mod handle;
+mod header;
 mod id;
 pub mod identity;
 pub mod index;

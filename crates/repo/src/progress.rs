@@ -68,6 +68,8 @@ pub enum Phase {
     Verify,
     /// Walking the trees of snapshots (snapshots).
     CheckTrees,
+    /// Reading the headers of packs (packs).
+    ReadHeaders,
     /// Reading packs in full (packs).
     ReadPacks,
     /// Storing index files in place of others (files).

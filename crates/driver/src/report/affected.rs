@@ -34,7 +34,7 @@ impl Loss {
         Self {
             message_type: "affected",
             snapshot: lost.id,
-            time: lost.time.clone(),
+            time: lost.time,
             num_files: lost.count,
             files: files.collect(),
         }
@@ -45,7 +45,7 @@ impl Loss {
 pub fn lines(affected: &Affected) -> Vec<String> {
     let mut lines = Vec::new();
     for AffectedSnapshot { id, time, count, files } in &affected.snapshots {
-        let time = time.in_zone(&Zone::local()).date_time();
+        let time = time.in_zone(Zone::local()).date_time();
         let what = match count {
             1 => "1 file cannot be restored as it was".to_owned(),
             count => format!("{count} files cannot be restored as they were"),

@@ -48,7 +48,7 @@ impl Counters {
         let for_people_at_a_terminal = self.terminal.is_terminal();
         match phase {
             Phase::CheckTrees => Some("snapshots"),
-            Phase::ReadPacks => Some("packs"),
+            Phase::ReadPacks | Phase::ReadHeaders => Some("packs"),
             Phase::WriteIndex => Some("indexes stored"),
             Phase::FindAffected => Some("snapshots looked through for what is affected"),
             Phase::LoadIndex if for_people_at_a_terminal => Some("index files loaded"),

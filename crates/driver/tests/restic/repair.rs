@@ -70,7 +70,9 @@ fn repair(program: &Program, repo: &Repo, read_all: bool) {
 /// Repairs two copies, one with us and one with restic, and compares what is left.
 fn repairs(name: &str, f0: Content, keeps_more: bool) {
     let variant = Variant::named(name);
-    for read_all in [false, true] {
+    // The bomb goes off in every check of the data, which takes its time.
+    let modes = if name == "blob-zip-bomb" { &[false][..] } else { &[false, true] };
+    for &read_all in modes {
         let (scratch, other) = (Scratch::new(), Scratch::new());
         let (ours, theirs) = (unpack(variant, &scratch), unpack(variant, &other));
         repair(&one_restic(), &ours, read_all);
