@@ -207,6 +207,11 @@ fn explain(error: &Error) -> String {
         Error::Damaged { what: Subject::Blob(_), .. } | Error::BlobNotFound(_) => {
             format!("{error}; run `check --read-data` to see what else is damaged")
         }
+        Error::IndexIncomplete { .. } => format!(
+            "{error}; run `check` to see what is missing, then `repair index` or, if the data is \
+             gone, `repair snapshots`"
+        ),
+        Error::Overtaken => format!("{error}; run the command again"),
         Error::NoMatch { .. } => format!("{error}; see `snapshots` or `list` for what there is"),
         Error::Ambiguous { .. } => format!("{error}; give more of it"),
         Error::PathNotFound { .. } => format!("{error}; see `ls` for what is in it"),

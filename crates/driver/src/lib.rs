@@ -3,7 +3,7 @@
 //! * [`arguments`] parses it, as restic does.
 //! * [`command`] holds the commands, one file each; [`session`] is what they work with.
 //! * [`global`], [`selection`], [`patterns`] and [`targets`] are groups of options.
-//! * [`access`], [`location`], [`storage`] and [`password`] say how a repository is opened.
+//! * [`access`], [`location`], [`storage`], [`password`] and [`cache`] say how a repository is opened.
 //! * [`exit`] says how a command ends: exit codes and the sentence an operator reads.
 //! * [`report`] is what is printed: tables, JSON, progress.
 
@@ -23,6 +23,7 @@ use storage::Servers;
 
 pub mod access;
 pub mod arguments;
+pub mod cache;
 pub mod command;
 pub mod command_output;
 pub mod duration;
@@ -34,6 +35,7 @@ pub mod global;
 pub mod location;
 pub mod password;
 pub mod patterns;
+pub mod replacement;
 pub mod report;
 pub mod selection;
 pub mod selftest;

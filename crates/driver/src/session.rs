@@ -16,6 +16,7 @@ use restic_repo::snapshot::Snapshot;
 use restic_repo::{Error, Id};
 
 use crate::access::Access;
+use crate::cache;
 use crate::environment::Environment;
 use crate::exit::{Failure, Result};
 use crate::global::Settings;
@@ -108,12 +109,17 @@ impl Session {
         }
     }
 
-    /// Opens the repository that the options name.
+    /// Opens the repository that the options name, with copies of its metadata on this machine.
     pub async fn open(&self) -> Result<Repository> {
+        Ok(cache::attach(self, self.open_uncached().await?))
+    }
+
+    /// Opens the repository that the options name: for those who want to know what is really in it.
+    pub async fn open_uncached(&self) -> Result<Repository> {
         self.open_at(&self.settings.access, "enter password for repository: ").await
     }
 
-    /// Opens a repository.
+    /// Opens a repository, without copies on this machine.
     pub async fn open_at(&self, access: &Access, prompt: &str) -> Result<Repository> {
         let backend = self.backend(access).await?;
         let (hint, options) = (access.key_hint.as_deref(), self.repository_options());
@@ -147,7 +153,8 @@ impl Session {
         Identity::current()
     }
 
-    fn lock_options(&self) -> LockOptions {
+    /// How to take locks.
+    pub fn lock_options(&self) -> LockOptions {
         let terminal = Arc::clone(&self.terminal);
         let waiting = move |holders: &[LockHolder], pause: Duration| {
             if let [holder, ..] = holders {
@@ -181,6 +188,17 @@ impl Session {
         if self.settings.no_lock && kind == LockKind::Shared {
             return work(read().await?).await;
         }
+        self.surely_locked(repository, kind, read, work).await
+    }
+
+    /// As [`Self::locked`], but with a lock even if the options say `--no-lock`.
+    pub async fn surely_locked<P, T>(
+        &self,
+        repository: &Repository,
+        kind: LockKind,
+        read: impl AsyncFn() -> restic_repo::Result<P>,
+        work: impl AsyncFnOnce(P) -> Result<T>,
+    ) -> Result<T> {
         let options = self.lock_options();
         let (lock, found) = Lock::acquire_and(repository, kind, &options, read).await?;
         let result = lock.protect(work(found)).await;

@@ -18,6 +18,8 @@ fn program() -> Command {
             command.env_remove(name);
         }
     }
+    // Not that of whoever tests.
+    command.env("RESTIC_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command.stdin(Stdio::null());
     command
 }

@@ -306,7 +306,7 @@ impl Source {
 /// Looks whether the packs that the index lists are there and have the right size. The blobs of those
 /// that are not count as unknown and are stored anew: a snapshot must not refer to what is gone.
 /// (restic does not look, and stores a snapshot that cannot be restored.)
-async fn distrust(
+pub(crate) async fn distrust(
     repository: &Repository,
     index: &mut Index,
     progress: &dyn Progress,

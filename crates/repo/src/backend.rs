@@ -11,6 +11,7 @@ use crate::id::Id;
 
 pub use error::{BackendError, BackendErrorKind};
 
+pub mod cache;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;

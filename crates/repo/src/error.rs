@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, BackendErrorKind};
 use crate::blob::BlobHandle;
 use crate::handle::{FileType, Handle};
 use crate::id::Id;
@@ -77,6 +77,15 @@ pub enum Error {
     /// A blob that is needed is not in the index.
     #[error("{0} is not in the index")]
     BlobNotFound(BlobHandle),
+    /// A snapshot needs a blob that the index lacks, so that nobody can tell what else is missing.
+    #[error("a snapshot needs {blob}, which is not in the index; nothing was removed")]
+    IndexIncomplete {
+        /// One of the missing blobs.
+        blob: BlobHandle,
+    },
+    /// Somebody else removed what a plan is about, between making the plan and carrying it out.
+    #[error("somebody else removed index files meanwhile")]
+    Overtaken,
     /// No file matches the id or prefix that was given.
     #[error("no {file_type} matches {query:?}")]
     NoMatch {
@@ -130,6 +139,13 @@ pub enum Error {
     VerifyFailed {
         /// What.
         what: Subject,
+    },
+    /// The config was being replaced, and neither the new one nor the old one could be stored.
+    #[error("the repository has no config any more: storing it failed: {source}")]
+    ConfigLost {
+        /// What was wrong when the old one was to be put back.
+        #[source]
+        source: Box<Error>,
     },
     /// The operation cannot do what was asked; the text says why and what to do instead.
     #[error("{0}")]
@@ -191,6 +207,11 @@ impl Error {
     /// Something that is not as a snapshot says, in words.
     pub fn mismatch(path: impl Into<PathBuf>, detail: impl Into<String>) -> Self {
         Self::Mismatch { path: path.into(), detail: detail.into() }
+    }
+
+    /// Whether the storage said that there is no such file.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Backend(error) if error.kind == BackendErrorKind::NotFound)
     }
 
     /// A failure of the file system on this side.

@@ -56,6 +56,26 @@ pub struct Index {
     recent: RwLock<Recent>,
 }
 
+/// One place of a loaded blob. Blobs, packs and places have numbers, so that what is to be remembered of
+/// millions of them can be kept in a vector.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The place's own number. Places of data blobs come first, and all places of one blob come one after
+    /// another; the first one's number is the blob's [`Index::number`].
+    pub(crate) number: usize,
+    /// Which of [`Index::pack_ids`] it is in.
+    pub(crate) pack: usize,
+    /// Where in that pack.
+    pub(crate) entry: BlobEntry,
+}
+
+impl Place {
+    /// Whether a blob can be there at all: it is no shorter than a sealed blob, and ends below 4 GiB.
+    pub(crate) fn is_possible(&self) -> bool {
+        loaded::is_possible(&self.entry)
+    }
+}
+
 impl Index {
     fn new(loaded: Loaded) -> Self {
         Self { loaded, recent: RwLock::default() }
@@ -125,6 +145,11 @@ impl Index {
         self.loaded.pack_sizes()
     }
 
+    /// The loaded packs that hold nothing but trees, with the sizes they must have.
+    pub fn tree_packs(&self) -> impl Iterator<Item = FileInfo> + use<'_> {
+        self.loaded.tree_packs()
+    }
+
     /// The loaded packs with their blobs, whether excluded or impossible or not. Making it takes
     /// a moment and memory for every blob.
     pub fn packs(&self) -> Packs<'_> {
@@ -143,6 +168,43 @@ impl Index {
     /// come one after another.
     pub fn loaded(&self) -> impl Iterator<Item = BlobLocation> + use<'_> {
         self.loaded.all()
+    }
+
+    /// The loaded packs, in the order of their numbers.
+    pub(crate) fn pack_ids(&self) -> &[Id] {
+        &self.loaded.packs
+    }
+
+    /// The loaded index files, each with the numbers of the packs it lists.
+    pub(crate) fn file_packs(&self) -> impl Iterator<Item = (Id, &[u32])> {
+        self.loaded.files.iter().map(|(file, packs)| (*file, &**packs))
+    }
+
+    /// Shows all places of each loaded blob.
+    pub(crate) fn each_blob(&self, mut look: impl FnMut(&[Place])) {
+        let mut places: Vec<Place> = Vec::new();
+        for (number, (row, blob_type)) in self.loaded.rows().enumerate() {
+            let entry = row.entry(blob_type, &self.loaded.large);
+            if places.first().is_some_and(|place| place.entry.handle != entry.handle) {
+                look(&places);
+                places.clear();
+            }
+            places.push(Place { number, pack: row.pack() as usize, entry });
+        }
+        if !places.is_empty() {
+            look(&places);
+        }
+    }
+
+    /// All places of one loaded blob.
+    pub(crate) fn places(&self, blob: &BlobHandle) -> Vec<Place> {
+        let Some(first) = self.number(blob) else { return Vec::new() };
+        let rows = (first..).zip(self.loaded.table(blob.blob_type).find(&blob.id));
+        rows.map(|(number, row)| {
+            let entry = row.entry(blob.blob_type, &self.loaded.large);
+            Place { number, pack: row.pack() as usize, entry }
+        })
+        .collect()
     }
 
     /// How many places of blobs of this type were loaded.

@@ -49,7 +49,7 @@
 //! | storage: whole files and ranges | [`backend`] and its wrappers |
 //! | format: bytes in, bytes out, no I/O | [`crypto`], [`codec`], [`key`], [`config`], [`pack`], [`index`], [`json`], [`time`], [`node`], [`tree`], [`snapshot`], [`chunker`] |
 //! | a repository: single things | [`repository`], [`lock`], [`packer`], [`reader`] |
-//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`repair`], [`stats`], [`walk`] |
+//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`forget`], [`prune`], [`rewrite`], [`copy`], [`diff`], [`find`], [`migrate`], [`recover`], [`repair`], [`stats`], [`walk`] |
 //!
 //! # What an embedder should know
 //!
@@ -74,10 +74,14 @@ pub mod chunker;
 pub mod codec;
 mod compress;
 pub mod config;
+pub mod copy;
 pub mod crypto;
+pub mod diff;
 pub mod dump;
 mod error;
 pub mod filter;
+pub mod find;
+pub mod forget;
 mod handle;
 mod header;
 mod id;
@@ -86,14 +90,18 @@ pub mod index;
 pub mod json;
 pub mod key;
 pub mod lock;
+pub mod migrate;
 pub mod node;
 pub mod pack;
 pub mod packer;
 pub mod progress;
+pub mod prune;
 pub mod reader;
+pub mod recover;
 pub mod repair;
 pub mod repository;
 pub mod restorer;
+pub mod rewrite;
 mod sha256;
 pub mod snapshot;
 pub mod stats;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{self, Either};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -176,6 +176,8 @@ pub struct Lock {
     state: watch::Receiver<State>,
     /// Dropped, it tells the keeper to release the lock.
     stop: oneshot::Sender<()>,
+    /// Tells the keeper to make a shared lock of it.
+    share: Arc<Notify>,
     keeper: JoinHandle<Result<()>>,
 }
 
@@ -282,10 +284,11 @@ impl Lock {
 
     async fn store(repository: &Repository, kind: LockKind, options: &LockOptions) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let (keeper, mut state) = Keeper::new(repository, kind, options);
+        let share = Arc::new(Notify::new());
+        let (keeper, mut state) = Keeper::new(repository, kind, options, &share);
         let mut keeper = tokio::spawn(keeper.run(stopped));
         match state.wait_for(|state| !matches!(state, State::Storing)).await.map(drop) {
-            Ok(()) => Ok(Self { state, stop, keeper }),
+            Ok(()) => Ok(Self { state, stop, share, keeper }),
             Err(_) => match (&mut keeper).await {
                 Ok(Err(error)) => Err(error),
                 Ok(Ok(())) | Err(_) => Err(Error::Cancelled),
@@ -299,6 +302,12 @@ impl Lock {
             State::Held(id) => Some(id),
             State::Storing | State::Lost(_) => None,
         }
+    }
+
+    /// Makes a shared lock of an exclusive one, as soon as the storage allows: others may come in, but
+    /// nobody who wants the repository for himself. There is no moment without a lock in between.
+    pub fn share(&self) {
+        self.share.notify_one();
     }
 
     /// Does `work` for as long as the lock is held. If the lock is lost the work is dropped, which

@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use crate::blob::{BlobHandle, BlobType};
+use crate::blob::{BlobEntry, BlobHandle, BlobType};
 use crate::codec::Encoder;
 use crate::error::{Error, Result};
 use crate::handle::{FileType, Handle};
+use crate::id::Id;
 use crate::index::{Index, IndexFile};
 use crate::pack::{Pack, PackBuilder};
 use crate::repository::{Repository, on_worker};
@@ -48,6 +49,8 @@ struct Shared {
     data: OpenPacks,
     tree: OpenPacks,
     counters: Counters,
+    /// The index files that were stored.
+    index_files: Mutex<Vec<Id>>,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +98,7 @@ impl Packer {
             data: OpenPacks::default(),
             tree: OpenPacks::default(),
             counters: Counters::default(),
+            index_files: Mutex::default(),
         });
         // One pack may wait while all connections are busy; after that the workers do.
         let (packs, received) = mpsc::channel(1);
@@ -132,24 +136,47 @@ impl Packer {
         plaintext: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Result<Saved> {
-        let Shared { index, counters, .. } = &*self.shared;
+        let index = &self.shared.index;
         if !index.claim(&handle) {
             return Ok(Saved::Known);
         }
-        let stored = self.add(encoder, handle, plaintext, scratch).inspect_err(|_| {
+        self.save_again(encoder, handle, plaintext, scratch).inspect_err(|_| {
             index.unclaim(&handle);
-        })?;
-        let count = |counter: &AtomicU64, by| counter.fetch_add(by, Ordering::Relaxed);
-        count(
-            match handle.blob_type {
-                BlobType::Data => &counters.data_blobs,
-                BlobType::Tree => &counters.tree_blobs,
-            },
-            1,
-        );
-        count(&counters.added, plaintext.len() as u64);
-        count(&counters.stored, stored);
+        })
+    }
+
+    /// As [`Self::save`], but stores a blob that is known, too: one of which no copy can be read.
+    pub fn save_again(
+        &self,
+        encoder: &mut Encoder,
+        handle: BlobHandle,
+        plaintext: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<Saved> {
+        let counters = &self.shared.counters;
+        let stored = self.add(encoder, handle, plaintext, scratch)?;
+        counters.count(handle.blob_type, plaintext.len() as u64, stored);
         Ok(Saved::New { stored })
+    }
+
+    /// Stores a blob as another pack has it, already sealed with the key of this repository, unless it is
+    /// known. Blocks like [`Self::save`]. The caller has made sure that it is sound.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_sealed(&self, entry: &BlobEntry, sealed: &[u8]) -> Result<Saved> {
+        let Shared { index, counters, dry_run, .. } = &*self.shared;
+        let handle = entry.handle;
+        if !index.claim(&handle) {
+            return Ok(Saved::Known);
+        }
+        if !dry_run {
+            self.push(handle, sealed, entry.uncompressed_length).inspect_err(|_| {
+                index.unclaim(&handle);
+            })?;
+        }
+        counters.count(handle.blob_type, entry.plaintext_length(), sealed.len() as u64);
+        Ok(Saved::New { stored: sealed.len() as u64 })
     }
 
     fn add(
@@ -161,17 +188,20 @@ impl Packer {
     ) -> Result<u64> {
         let encoded = encoder.encode(handle, plaintext, scratch)?;
         let stored = scratch.len() as u64;
-        if self.shared.dry_run {
-            return Ok(stored);
+        if !self.shared.dry_run {
+            self.push(handle, scratch, encoded.uncompressed_length)?;
         }
+        Ok(stored)
+    }
+
+    fn push(&self, handle: BlobHandle, sealed: &[u8], uncompressed_length: u32) -> Result<()> {
         let options = self.shared.repository.options();
         let open = self.shared.open_packs(handle.blob_type);
-        let full = open.push(handle, scratch, encoded.uncompressed_length, options.pack_size)?;
-        if let Some(builder) = full {
+        if let Some(builder) = open.push(handle, sealed, uncompressed_length, options.pack_size)? {
             let pack = builder.finish(self.shared.repository.key(), options.verify)?;
             self.packs.blocking_send(pack).map_err(|_| Error::Cancelled)?;
         }
-        Ok(stored)
+        Ok(())
     }
 
     /// Stops storing at once, and makes every further [`Self::save`] that would store fail.
@@ -184,7 +214,15 @@ impl Packer {
     ///
     /// # Errors
     /// Whatever made storing fail, now or before.
-    pub async fn finish(mut self) -> Result<Added> {
+    pub async fn finish(self) -> Result<Added> {
+        Ok(self.finish_and_name().await?.0)
+    }
+
+    /// As [`Self::finish`]; also gives the names of the index files that were stored.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub(crate) async fn finish_and_name(mut self) -> Result<(Added, Vec<Id>)> {
         for blob_type in [BlobType::Data, BlobType::Tree] {
             let shared = Arc::clone(&self.shared);
             for pack in on_worker(move || shared.close_packs(blob_type)).await? {
@@ -202,7 +240,23 @@ impl Packer {
         while let Some(file) = self.shared.index.take_rest() {
             self.shared.save_index(file).await?;
         }
-        Ok(self.added())
+        let mut names = self.shared.index_files.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((self.added(), std::mem::take(&mut names)))
+    }
+}
+
+impl Counters {
+    fn count(&self, blob_type: BlobType, plaintext: u64, stored: u64) {
+        let count = |counter: &AtomicU64, by| counter.fetch_add(by, Ordering::Relaxed);
+        count(
+            match blob_type {
+                BlobType::Data => &self.data_blobs,
+                BlobType::Tree => &self.tree_blobs,
+            },
+            1,
+        );
+        count(&self.added, plaintext);
+        count(&self.stored, stored);
     }
 }
 
@@ -232,6 +286,9 @@ impl Shared {
 
     async fn store_pack(&self, pack: Pack) -> Result<()> {
         let Pack { id, bytes, entries } = pack;
+        if let Some(cache) = self.repository.cache() {
+            cache.expect(id, &entries);
+        }
         self.repository.backend().save(&Handle::new(FileType::Pack, id), bytes.into()).await?;
         self.index.add_pack(id, &entries);
         while let Some(file) = self.index.take_full() {
@@ -243,7 +300,8 @@ impl Shared {
     async fn save_index(&self, file: IndexFile) -> Result<()> {
         let repository = self.repository.clone();
         let json = on_worker(move || Ok(file.encode())).await?;
-        repository.save_unpacked(FileType::Index, &json).await?;
+        let id = repository.save_unpacked(FileType::Index, &json).await?;
+        self.index_files.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use crate::backend::FileInfo;
 use crate::checker::Problem;
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::id::Id;
 
 /// Watches an operation. Every method does nothing by default, so a watcher implements what it shows.
 ///
@@ -72,6 +73,20 @@ pub enum Phase {
     ReadHeaders,
     /// Reading packs in full (packs).
     ReadPacks,
+    /// Finding out what snapshots need (snapshots).
+    MarkTrees,
+    /// Copying what is needed out of packs (packs).
+    RepackPacks,
+    /// Removing index files that others have replaced (files).
+    RemoveIndex,
+    /// Removing packs (files).
+    RemovePacks,
+    /// Removing snapshots (files).
+    RemoveSnapshots,
+    /// Reading all trees there are (trees).
+    LoadTrees,
+    /// Copying blobs into another repository (packs of the source).
+    CopyPacks,
     /// Storing index files in place of others (files).
     WriteIndex,
     /// Finding out what damage means for the snapshots (snapshots).
@@ -101,6 +116,20 @@ pub enum Warning<'a> {
         /// Which.
         handle: Handle,
         /// How.
+        error: &'a Error,
+    },
+    /// A file that is of no use any more could not be removed. It harms nobody.
+    NotRemoved {
+        /// Which.
+        handle: Handle,
+        /// Why.
+        error: &'a Error,
+    },
+    /// A tree could not be read, and was passed over.
+    UnreadableTree {
+        /// Which.
+        id: Id,
+        /// Why.
         error: &'a Error,
     },
     /// A check found something wrong.

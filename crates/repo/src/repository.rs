@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::task;
 
+use crate::backend::cache::{Cached, Folder};
 use crate::backend::{Backend, BackendError, BackendErrorKind, Extent, FileInfo};
 use crate::blob::{BlobHandle, BlobLocation};
 use crate::chunker::Polynomial;
@@ -47,6 +48,8 @@ struct Shared {
     key: Key,
     key_id: Id,
     options: Options,
+    /// The copies on this machine, if the backend keeps any.
+    cache: Option<Arc<Cached>>,
 }
 
 /// How a repository is written to.
@@ -110,7 +113,8 @@ impl Repository {
         backend.create().await?;
         let key_id = keys::store_new(&backend, &key, password, init.scrypt, &init.identity).await?;
         backend.save(&Handle::CONFIG, config.seal(&key)?.into()).await?;
-        Ok(Self { shared: Arc::new(Shared { backend, config, key, key_id, options }) })
+        let shared = Shared { backend, config, key, key_id, options, cache: None };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Opens a repository. `key_hint` is the id (or its beginning) of the key to try first.
@@ -135,7 +139,8 @@ impl Repository {
         };
         let (key_id, key) = keys::search(&backend, password, key_hint, progress).await?;
         let config = Config::open(&key, &stored)?;
-        Ok(Self { shared: Arc::new(Shared { backend, config, key, key_id, options }) })
+        let shared = Shared { backend, config, key, key_id, options, cache: None };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Version, id and polynomial.
@@ -173,6 +178,17 @@ impl Repository {
     /// [`Self::backend`], as a rule.
     #[must_use]
     pub fn with_backend(&self, backend: Arc<dyn Backend>) -> Self {
+        self.with(backend, self.shared.cache.clone())
+    }
+
+    /// The same repository, with copies of its metadata in a folder on this machine.
+    #[must_use]
+    pub fn with_cache(&self, folder: Folder) -> Self {
+        let cache = Arc::new(Cached::new(Arc::clone(self.backend()), folder));
+        self.with(Arc::clone(&cache) as _, Some(cache))
+    }
+
+    fn with(&self, backend: Arc<dyn Backend>, cache: Option<Arc<Cached>>) -> Self {
         let Shared { config, key, key_id, options, .. } = &*self.shared;
         Self {
             shared: Arc::new(Shared {
@@ -181,8 +197,14 @@ impl Repository {
                 key: key.clone(),
                 key_id: *key_id,
                 options: options.clone(),
+                cache,
             }),
         }
+    }
+
+    /// The copies on this machine, if it has any.
+    pub fn cache(&self) -> Option<&Arc<Cached>> {
+        self.shared.cache.as_ref()
     }
 
     /// An encoder for blobs that go into this repository.
@@ -329,7 +351,11 @@ impl Repository {
         }
         drop(added);
         progress.end(Phase::LoadIndex);
-        intake.finish().await
+        let index = intake.finish().await?;
+        if let Some(cache) = self.cache() {
+            cache.learn(&index).await;
+        }
+        Ok(index)
     }
 
     /// One blob. Where several packs have it, any good copy will do.
@@ -376,7 +402,7 @@ impl Repository {
 }
 
 fn is_gone<T>(loaded: &Result<T>) -> bool {
-    matches!(loaded, Err(Error::Backend(BackendError { kind: BackendErrorKind::NotFound, .. })))
+    loaded.as_ref().is_err_and(Error::is_not_found)
 }
 
 /// Computes on a thread that may block, so that the caller's runtime stays free for I/O.

@@ -176,14 +176,14 @@ impl Timestamp {
     /// As Go's `AddDate`: a day that the month lacks runs over into the next month, so one month before
     /// March 31 is March 2 or 3. The offset follows the rules of `zone` if the timestamp's own offset
     /// is the one that `zone` has at its moment, and else stays: this is how Go takes an offset that it
-    /// has parsed, with the local zone for `zone`.
+    /// has parsed, with the local zone for `zone`. Only that Go takes `Z` for UTC in any zone.
     pub fn add_date(&self, years: i32, months: i32, days: i32, zone: &Zone) -> Self {
         let Date { year, month, day } = self.date();
         let months = (year + i64::from(years)) * 12 + i64::from(month) - 1 + i64::from(months);
         let first = days_before(months.div_euclid(12), months.rem_euclid(12) as u8 + 1);
         let days = first + i64::from(day) - 1 + i64::from(days);
         let wall = days * DAY + self.wall().rem_euclid(DAY);
-        if zone.offset_at(self.seconds) == self.offset {
+        if self.offset != 0 && zone.offset_at(self.seconds) == self.offset {
             Self::from_unix_in(zone.moment_of_wall(wall), self.nanoseconds, zone)
         } else {
             self.at(wall - i64::from(self.offset))

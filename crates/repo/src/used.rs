@@ -43,6 +43,12 @@ impl UsedBlobs {
         }
     }
 
+    /// Whether the blob of this [number](Index::number) is in the set.
+    pub(crate) fn contains_number(&self, number: usize) -> bool {
+        let word = self.bits.get(number / 64);
+        word.is_some_and(|word| word.load(Ordering::Relaxed) >> (number % 64) & 1 == 1)
+    }
+
     /// The blobs of the set that the index lacks, in no particular order.
     pub fn take_unlisted(&self) -> Vec<BlobHandle> {
         self.unlisted().drain().collect()

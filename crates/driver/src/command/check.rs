@@ -59,7 +59,10 @@ impl Check {
             None if self.read_data => ReadData::All,
             None => ReadData::Nothing,
         };
-        let repository = session.open().await?;
+        let repository = match self.with_cache {
+            true => session.open().await?,
+            false => session.open_uncached().await?,
+        };
         let work = async |_: Gate| {
             let is_partial = !self.ids.is_empty() || !filter.is_empty();
             let snapshots = match is_partial {

@@ -49,6 +49,13 @@ impl Counters {
         match phase {
             Phase::CheckTrees => Some("snapshots"),
             Phase::ReadPacks | Phase::ReadHeaders => Some("packs"),
+            Phase::MarkTrees => Some("snapshots"),
+            Phase::RepackPacks => Some("packs repacked"),
+            Phase::RemoveIndex => Some("index files deleted"),
+            Phase::RemovePacks => Some("packs deleted"),
+            Phase::RemoveSnapshots => Some("files deleted"),
+            Phase::LoadTrees => Some("trees loaded"),
+            Phase::CopyPacks => Some("packs copied"),
             Phase::WriteIndex => Some("indexes stored"),
             Phase::FindAffected => Some("snapshots looked through for what is affected"),
             Phase::LoadIndex if for_people_at_a_terminal => Some("index files loaded"),
@@ -115,6 +122,10 @@ pub fn describe(warning: &Warning<'_>) -> String {
             format!("ignoring error for {}: {error}", path.display())
         }
         Warning::Damaged { handle, error } => format!("Ignoring {:?}: {error}", handle.id.to_hex()),
+        Warning::NotRemoved { handle, error } => format!("{handle} could not be removed: {error}"),
+        Warning::UnreadableTree { id, error } => {
+            format!("unable to load tree {}: {error}", id.short())
+        }
         Warning::Problem(problem) => format!("error: {problem}"),
         Warning::PackUnusable { expected, found: None } => {
             format!("pack {} is missing; what it held is stored anew", expected.id.short())

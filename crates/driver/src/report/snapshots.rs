@@ -24,6 +24,8 @@ pub struct Row {
     pub tags: Vec<String>,
     /// What was backed up.
     pub paths: Vec<String>,
+    /// Why it is kept, where that is asked for.
+    pub reasons: Vec<String>,
     /// How many bytes were read for it, if its summary says so (restic 0.17 and later write one).
     pub size: Option<u64>,
 }
@@ -37,6 +39,7 @@ impl Row {
             hostname: snapshot.hostname.clone(),
             tags: snapshot.tags.clone(),
             paths: snapshot.paths.clone(),
+            reasons: Vec::new(),
             size: snapshot.summary.as_ref().map(|summary| summary.total_bytes_processed),
         }
     }
@@ -55,7 +58,7 @@ pub fn describe((id, snapshot): &(Id, Snapshot)) -> String {
 }
 
 /// A time as Go prints it: `2026-11-22 20:21:32.440560693 +0000 UTC`.
-fn go_time(time: &Timestamp) -> String {
+pub fn go_time(time: &Timestamp) -> String {
     let fraction = match time.subsec_nanoseconds() {
         0 => String::new(),
         nanoseconds => format!(".{nanoseconds:09}").trim_end_matches('0').to_owned(),
@@ -82,10 +85,17 @@ pub fn zone_name(environment: &Environment) -> String {
 /// A table of snapshots, the oldest first as they are given. `zone` names the zone of the times.
 pub fn table(rows: &[Row], compact: bool, zone: &str) -> String {
     let has_size = rows.iter().any(|row| row.size.is_some());
+    let has_reasons = !compact && rows.iter().any(|row| !row.reasons.is_empty());
     let mut header = match compact {
         true => vec!["ID", "Time", "Host", "Tags  "],
-        false => vec!["ID", "Time", "Host      ", "Tags      ", "Paths"],
+        false => vec!["ID", "Time", "Host      ", "Tags      "],
     };
+    if has_reasons {
+        header.push("Reasons");
+    }
+    if !compact {
+        header.push("Paths");
+    }
     if has_size {
         header.push("Size");
     }
@@ -96,6 +106,9 @@ pub fn table(rows: &[Row], compact: bool, zone: &str) -> String {
     for row in rows {
         let tags = row.tags.join(if compact { "\n" } else { "," });
         let mut cells = vec![row.id.clone(), row.time.clone(), row.hostname.clone(), tags];
+        if has_reasons {
+            cells.push(row.reasons.join("\n"));
+        }
         if !compact {
             cells.push(row.paths.join("\n"));
         }
@@ -166,6 +179,7 @@ mod tests {
             hostname: "vm".into(),
             tags: own(tags),
             paths: own(paths),
+            reasons: Vec::new(),
             size: Some(3896),
         }
     }

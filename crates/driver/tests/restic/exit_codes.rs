@@ -54,6 +54,7 @@ fn at_a_terminal(repo: &Repo, typed: &[&str]) -> Outcome {
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
         .env("RESTIC_REPOSITORY", &repo.location)
+        .env("RESTIC_CACHE_DIR", repo.home.join("cache"))
         .env_remove("RESTIC_PASSWORD")
         .env_remove("RESTIC_PASSWORD_FILE")
         .env_remove("RESTIC_PASSWORD_COMMAND")

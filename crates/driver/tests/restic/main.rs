@@ -2,19 +2,32 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
+mod cache;
 mod check;
+mod copy;
 mod damaged;
+mod diff;
 mod exit_codes;
+mod find;
+mod forget;
 mod full_disk;
 mod golden;
 mod interop;
 mod killed;
 mod locks;
+mod migrate;
+mod prune;
+mod recover;
 mod repair;
+mod repair_snapshots;
+mod rewrite;
 mod sftp;
+mod siege;
+mod tag;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use restic_oracle::{Program, Repo};
@@ -30,13 +43,25 @@ fn one_restic() -> Program {
 
 /// Makes a repository whose password is quickly tried, for tests that open it very often.
 fn init_cheaply(repo: &Repo) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(made_cheaply(repo));
+}
+
+/// The same inside of a runtime; gives the repository, open.
+async fn made_cheaply(repo: &Repo) -> Repository {
     let backend = Arc::new(Local::new(&repo.location));
     let password = Password::new(repo.password.as_str());
     let scrypt = Some(ScryptParams { n: 1 << 10, r: 8, p: 1 });
     let init = InitOptions { scrypt, ..InitOptions::new(Identity::current()) };
-    let made = Repository::init(backend, &password, init, Options::default());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(made).unwrap();
+    Repository::init(backend, &password, init, Options::default()).await.unwrap()
+}
+
+/// A copy of a repository, in the same scratch folder.
+fn copy(repo: &Repo, name: &str) -> Repo {
+    let location = repo.location.with_file_name(name);
+    let copied = Command::new("cp").arg("-a").args([&repo.location, &location]).status().unwrap();
+    assert!(copied.success(), "cannot copy {}", repo.location.display());
+    Repo { location, ..repo.clone() }
 }
 
 /// All files of a repository, whole or still being written. Some may be gone by now.

@@ -62,6 +62,27 @@ impl Loaded {
             .map(|(&id, size)| FileInfo { id, size: size + EMPTY_PACK_SIZE })
     }
 
+    /// The packs with trees and no data, and what their sizes should be.
+    pub(super) fn tree_packs(&self) -> impl Iterator<Item = FileInfo> + use<'_> {
+        let mut has_trees = vec![false; self.packs.len()];
+        for row in self.tree.rows() {
+            has_trees[row.pack() as usize] = true;
+        }
+        for row in self.data.rows() {
+            has_trees[row.pack() as usize] = false;
+        }
+        let mut sizes = vec![0u64; self.packs.len()];
+        for row in self.tree.rows() {
+            sizes[row.pack() as usize] += stored_size(&row.entry(BlobType::Tree, &self.large));
+        }
+        self.packs
+            .iter()
+            .zip(has_trees)
+            .zip(sizes)
+            .filter(|((_, has_trees), _)| *has_trees)
+            .map(|((&id, _), size)| FileInfo { id, size: size + EMPTY_PACK_SIZE })
+    }
+
     /// From now on blobs that are only in these packs are not found.
     pub(super) fn exclude(&mut self, packs: &HashSet<Id>) {
         if packs.is_empty() {
@@ -85,7 +106,8 @@ impl Loaded {
             + self.excluded.capacity() * size_of::<u64>()
     }
 
-    fn rows(&self) -> impl Iterator<Item = (&Row, BlobType)> {
+    /// Every row: those of data blobs first, then those of tree blobs.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&Row, BlobType)> {
         let data = self.data.rows().iter().map(|row| (row, BlobType::Data));
         data.chain(self.tree.rows().iter().map(|row| (row, BlobType::Tree)))
     }
@@ -102,7 +124,7 @@ impl Loaded {
 
 /// Whether a sealed blob can be where the entry says: it has a nonce and a MAC, and ends where a pack
 /// of restic's can still have bytes. No restic writes anything else.
-fn is_possible(entry: &BlobEntry) -> bool {
+pub(super) fn is_possible(entry: &BlobEntry) -> bool {
     entry.length as usize >= crate::crypto::OVERHEAD
         && entry.offset.checked_add(entry.length).is_some()
 }

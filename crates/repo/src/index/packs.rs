@@ -39,14 +39,34 @@ impl<'i> Packs<'i> {
     /// The packs, in no particular order, with their blobs in order of offset. Packs without blobs are
     /// left out.
     pub fn iter(&self) -> impl Iterator<Item = PackBlobs> + '_ {
-        let starts = std::iter::once(&0).chain(&self.ends);
-        let ranges = starts.zip(&self.ends).map(|(&start, &end)| &self.order[start..end]);
-        let packs = self.loaded.packs.iter().zip(ranges).filter(|(_, numbers)| !numbers.is_empty());
-        packs.map(|(&pack, numbers)| {
-            let mut blobs: Vec<_> = numbers.iter().map(|&number| self.entry(number)).collect();
-            blobs.sort_by_key(|blob| blob.offset);
-            PackBlobs { pack, blobs }
-        })
+        let numbers = (0..self.ends.len()).filter(|&number| self.blob_count(number) > 0);
+        numbers.map(|number| self.pack(number))
+    }
+
+    /// A pack, by its number, with its blobs in order of offset.
+    pub(crate) fn pack(&self, number: usize) -> PackBlobs {
+        let blobs = self.places(number).into_iter().map(|(_, blob)| blob).collect();
+        PackBlobs { pack: self.loaded.packs[number], blobs }
+    }
+
+    /// How many blobs a pack has, by its number.
+    pub(crate) fn blob_count(&self, number: usize) -> usize {
+        self.numbers(number).len()
+    }
+
+    /// The blobs of one pack, by the pack's number, in order of offset; each with the number of its
+    /// place. See [`super::Place`].
+    pub(crate) fn places(&self, pack: usize) -> Vec<(usize, BlobEntry)> {
+        let numbers = self.numbers(pack).iter();
+        let mut places: Vec<_> =
+            numbers.map(|&number| (number as usize, self.entry(number))).collect();
+        places.sort_by_key(|(_, blob)| blob.offset);
+        places
+    }
+
+    fn numbers(&self, pack: usize) -> &[u32] {
+        let start = pack.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.order[start..self.ends[pack]]
     }
 
     fn entry(&self, number: u32) -> BlobEntry {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::sleep;
 
 use crate::error::{Error, Result};
@@ -66,6 +66,8 @@ pub(super) struct Keeper {
     refresh: Duration,
     expiry: Duration,
     state: watch::Sender<State>,
+    /// Told when others may come in.
+    share: Arc<Notify>,
     _kept: Kept,
 }
 
@@ -81,6 +83,7 @@ impl Keeper {
         repository: &Repository,
         kind: LockKind,
         options: &LockOptions,
+        share: &Arc<Notify>,
     ) -> (Self, watch::Receiver<State>) {
         let (sender, state) = watch::channel(State::Storing);
         let keeper = Self {
@@ -90,16 +93,17 @@ impl Keeper {
             refresh: options.refresh,
             expiry: options.expiry,
             state: sender,
+            share: Arc::clone(share),
             _kept: options.keepers.enter(),
         };
         (keeper, state)
     }
 
     /// Keeps the lock until `stop` is sent or dropped.
-    pub(super) async fn run(self, mut stop: oneshot::Receiver<()>) -> Result<()> {
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Result<()> {
         let mut id = LockFile::new(self.kind, &self.identity).save(&self.repository).await?;
         self.state.send_replace(State::Held(id));
-        let mut refreshed = SystemTime::now();
+        let (mut refreshed, mut stored) = (SystemTime::now(), self.kind);
         // Looks at the clock on the wall often: a machine that was asleep has no timer that noticed,
         // but everybody else saw the lock grow old.
         let tick = (self.refresh / 10).min(Duration::from_secs(10));
@@ -107,14 +111,16 @@ impl Keeper {
             tokio::select! {
                 _ = &mut stop => break,
                 () = sleep(tick) => {}
+                () = self.share.notified() => self.kind = LockKind::Shared,
             }
             let age = refreshed.elapsed().unwrap_or(Duration::ZERO);
-            if age < self.refresh {
+            let is_as_stored = stored == self.kind;
+            if is_as_stored && age < self.refresh {
                 continue;
             }
             let started = SystemTime::now();
             match self.replace(id).await {
-                Ok(new) => (id, refreshed) = (new, started),
+                Ok(new) => (id, refreshed, stored) = (new, started, self.kind),
                 Err(Refused::Gone) => self.lose("somebody removed it".to_owned()),
                 Err(Refused::Failed(error)) if age >= self.expiry => {
                     self.lose(format!("it could not be refreshed: {error}"));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::backend::Backend;
 use crate::backend::fault::{Fault, Operation, Rule};
+use crate::backend::{Backend, BackendErrorKind};
 use crate::handle::FileType;
 use crate::workshop::Workshop;
 
@@ -205,4 +205,36 @@ async fn work_that_fails_early_gives_its_lock_back() {
     let failed: Result<()> = Lock::work(&repository, LockKind::Shared, &options(), work).await;
     assert!(matches!(failed, Err(Error::Cancelled)), "{failed:?}");
     assert_eq!(locks(&repository).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exclusive_lock_becomes_a_shared_one_without_a_gap() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let lock = Lock::acquire(&repository, LockKind::Exclusive, &options()).await.unwrap();
+    let exclusive = lock.id();
+    lock.share();
+    while lock.id() == exclusive {
+        assert!(locks(&repository).await > 0);
+        tokio::task::yield_now().await;
+    }
+    let guest = Lock::acquire(&repository, LockKind::Shared, &options()).await.unwrap();
+    guest.release().await.unwrap();
+    let refused = Lock::acquire(&repository, LockKind::Exclusive, &options()).await;
+    assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+    lock.release().await.unwrap();
+    assert_eq!(locks(&repository).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_cannot_become_shared_at_once_becomes_it_later() {
+    let Workshop { repository, mem } = Workshop::new().await;
+    let fault = Arc::new(Fault::new(mem));
+    let weak = repository.with_backend(Arc::clone(&fault) as Arc<dyn Backend>);
+    let lock = Lock::acquire(&weak, LockKind::Exclusive, &options()).await.unwrap();
+    fault.inject(Rule::fail(BackendErrorKind::Transient).on(Operation::Save));
+    lock.share();
+    let patient = LockOptions { retry: Duration::from_secs(60), ..options() };
+    let guest = Lock::acquire(&repository, LockKind::Shared, &patient).await.unwrap();
+    guest.release().await.unwrap();
+    lock.release().await.unwrap();
 }

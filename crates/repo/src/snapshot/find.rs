@@ -25,7 +25,7 @@ impl TagList {
     }
 
     /// Whether the snapshot has all these tags. The empty tag fits a snapshot that has none.
-    fn matches(&self, snapshot: &Snapshot) -> bool {
+    pub fn matches(&self, snapshot: &Snapshot) -> bool {
         // As in restic, tags behind an empty one are not looked at where a snapshot has none.
         for tag in &self.0 {
             if tag.is_empty() && snapshot.tags.is_empty() {

@@ -1,0 +1,164 @@
+//! Prune: what no snapshot needs any more makes room.
+//!
+//! Blobs share packs, so a pack is seldom as a whole of no use. Prune finds the blobs that snapshots
+//! need ([`mark`]), counts what that means for each pack ([`tally`]), decides which packs to remove and
+//! which to copy the needed blobs out of ([`plan`]), copies them into new packs ([`repack`]), and then
+//! takes the old packs out of the index and removes them ([`sweep`]).
+//!
+//! # Two phases
+//!
+//! restic does all of that under an exclusive lock, and nobody can make a backup meanwhile. Here only
+//! one short step needs it:
+//!
+//! 1. [`Plan::make`] and [`Plan::repack`] only read and add. They run under a *shared* lock, beside
+//!    backups.
+//! 2. [`Repacked::unlist`] replaces index files under an *exclusive* lock. By then others may have stored
+//!    snapshots that need what was about to go: they loaded their index before. Whatever arrived is
+//!    looked at, and a pack that it needs stays.
+//! 3. [`Unlisted::remove`] removes the packs, which nobody can know of any more, while the lock is a shared
+//!    one again.
+//!
+//! Before the second step there is a moment without a lock. Should another prune come first there, the
+//! index files that the plan is about are gone; that is noticed, and the rest is left to the next run
+//! ([`Error::Overtaken`]).
+//!
+//! [`Prune::run`] takes the locks in this order. Why no order of steps of several programs loses a blob,
+//! and what a kill after each step leaves behind, is the subject of `doc/locking.md`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::lock::{Lock, LockHolder, LockKind, LockOptions};
+use crate::progress::Progress;
+use crate::repository::Repository;
+
+mod limit;
+mod mark;
+mod plan;
+mod repack;
+mod statistics;
+mod sweep;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+pub use limit::{InvalidLimit, MaxUnused};
+pub use plan::Plan;
+pub use repack::Repacked;
+pub use statistics::{Amount, Statistics};
+pub use sweep::{Swept, Unlisted};
+
+/// What to prune. The default is restic's.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How much may stay that nobody needs, because removing it means copying what lies beside it.
+    pub max_unused: MaxUnused,
+    /// How many bytes of packs to copy out of, at most.
+    pub max_repack: Option<u64>,
+    /// Packs smaller than this, in bytes, are put together, if there are ten of them. If not given:
+    /// four fifths of the size that all but the smallest 3 % of the packs have, or of 4 MiB if that is
+    /// more, as in restic 0.19.
+    pub small_pack: Option<u64>,
+    /// Whether to leave packs of data alone, unless they are not needed at all: for storage where
+    /// reading data is expensive.
+    pub cacheable_only: bool,
+    /// Whether to compress data that is stored uncompressed. Trees always are.
+    pub uncompressed: bool,
+}
+
+/// A prune, and what it tells on its way.
+pub struct Prune<'a> {
+    /// What to prune.
+    pub options: Options,
+    /// How to take the locks. [`LockOptions::retry`] counts for each of them.
+    pub locks: &'a LockOptions,
+    /// Watches.
+    pub progress: Arc<dyn Progress>,
+}
+
+/// What came of a prune.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was planned.
+    pub statistics: Statistics,
+    /// What became of the packs that are of no use.
+    pub end: End,
+    /// How long the whole of it took.
+    pub elapsed: Duration,
+    /// How long everybody else was shut out.
+    pub exclusive: Duration,
+}
+
+/// How a prune ended.
+#[derive(Debug)]
+pub enum End {
+    /// There was nothing to do; no exclusive lock was taken.
+    Nothing,
+    /// Everything was done.
+    Swept(Swept),
+    /// Others were at work until the end, so nothing could be removed. What was copied is stored, and
+    /// the next prune removes the originals without copying anything.
+    Postponed(Vec<LockHolder>),
+    /// Another prune, or a repair, came first. What is left is for the next run.
+    Overtaken,
+}
+
+impl Prune<'_> {
+    /// Prunes. `planned` is told what is going to be done, before anything is; if it says no, nothing
+    /// is.
+    ///
+    /// This takes its own locks, unlike other operations of this library: the caller holds none.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if not even the shared lock can be had. [`Error::IndexIncomplete`],
+    /// [`Error::Damaged`] and the like if the repository is not sound: then nothing was removed.
+    pub async fn run(
+        &self,
+        repository: &Repository,
+        planned: impl Fn(&Statistics) -> bool,
+    ) -> Result<Outcome> {
+        let started = Instant::now();
+        let outcome = |statistics, end, exclusive| {
+            Ok(Outcome { statistics, end, elapsed: started.elapsed(), exclusive })
+        };
+        let prepared = Lock::work(repository, LockKind::Shared, self.locks, async |gate| {
+            let repository = repository.behind(&gate);
+            let plan = Plan::make(&repository, &self.options, &self.progress).await?;
+            let statistics = plan.statistics().clone();
+            gate.pass().await?;
+            if !planned(&statistics) || plan.is_nothing() {
+                return Ok::<_, Error>((statistics, None));
+            }
+            Ok((statistics, Some(plan.repack(&repository, &self.progress).await?)))
+        });
+        let (statistics, repacked) = prepared.await?;
+        let Some(repacked) = repacked else {
+            return outcome(statistics, End::Nothing, Duration::ZERO);
+        };
+        let lock = match Lock::acquire(repository, LockKind::Exclusive, self.locks).await {
+            Ok(lock) => lock,
+            Err(Error::Locked { holders }) => {
+                return outcome(statistics, End::Postponed(holders), Duration::ZERO);
+            }
+            Err(error) => return Err(error),
+        };
+        let alone = Instant::now();
+        let mut exclusive = Duration::ZERO;
+        let sweep = async {
+            let unlisted = repacked.unlist(repository, &self.progress).await?;
+            lock.share();
+            exclusive = alone.elapsed();
+            Ok(unlisted.remove(repository, &self.progress).await)
+        };
+        let swept = lock.protect(sweep).await;
+        let released = lock.release().await;
+        let end = match swept {
+            Ok(swept) => End::Swept(swept),
+            Err(Error::Overtaken) => End::Overtaken,
+            Err(error) => return Err(error),
+        };
+        released?;
+        outcome(statistics, end, exclusive)
+    }
+}
