@@ -45,6 +45,18 @@ pub struct Session {
     pub servers: Servers,
 }
 
+/// What a command is going to do with a repository, which says what lock it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Nothing but read. The lock is shared; with `--no-lock` there is none.
+    Read,
+    /// Rely on what is there, and add to it. The lock is shared, whatever the options say: somebody who
+    /// removes what is relied on could not know.
+    Add,
+    /// Replace something. The lock is exclusive.
+    Replace,
+}
+
 /// The snapshots and the index, read in this order: a snapshot that is stored in between is not seen,
 /// rather than seen without its blobs.
 #[derive(Debug)]
@@ -176,29 +188,14 @@ impl Session {
 
     /// Reads something and works on it, all under a lock. `read` may be done again, if it turns out
     /// that somebody else was quicker.
-    ///
-    /// With `--no-lock` there is no lock where a shared one would do.
     pub async fn locked<P, T>(
         &self,
         repository: &Repository,
-        kind: LockKind,
+        intent: Intent,
         read: impl AsyncFn() -> restic_repo::Result<P>,
         work: impl AsyncFnOnce(P) -> Result<T>,
     ) -> Result<T> {
-        if self.settings.no_lock && kind == LockKind::Shared {
-            return work(read().await?).await;
-        }
-        self.surely_locked(repository, kind, read, work).await
-    }
-
-    /// As [`Self::locked`], but with a lock even if the options say `--no-lock`.
-    pub async fn surely_locked<P, T>(
-        &self,
-        repository: &Repository,
-        kind: LockKind,
-        read: impl AsyncFn() -> restic_repo::Result<P>,
-        work: impl AsyncFnOnce(P) -> Result<T>,
-    ) -> Result<T> {
+        let Some(kind) = self.lock_for(intent) else { return work(read().await?).await };
         let options = self.lock_options();
         let (lock, found) = Lock::acquire_and(repository, kind, &options, read).await?;
         let result = lock.protect(work(found)).await;
@@ -210,18 +207,22 @@ impl Session {
 
     /// Does all of some work under a lock, and begins with it before the lock is sure to be had: see
     /// [`Lock::work`]. It may be begun several times.
-    ///
-    /// With `--no-lock` there is no lock where a shared one would do.
     pub async fn gated<T>(
         &self,
         repository: &Repository,
-        kind: LockKind,
+        intent: Intent,
         work: impl AsyncFn(Gate) -> Result<T>,
     ) -> Result<T> {
-        if self.settings.no_lock && kind == LockKind::Shared {
-            return work(Gate::open()).await;
-        }
+        let Some(kind) = self.lock_for(intent) else { return work(Gate::open()).await };
         Lock::work(repository, kind, &self.lock_options(), work).await
+    }
+
+    fn lock_for(&self, intent: Intent) -> Option<LockKind> {
+        match intent {
+            Intent::Read if self.settings.no_lock => None,
+            Intent::Read | Intent::Add => Some(LockKind::Shared),
+            Intent::Replace => Some(LockKind::Exclusive),
+        }
     }
 
     /// The snapshots and the index of a repository.

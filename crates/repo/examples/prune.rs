@@ -40,9 +40,9 @@ async fn main() -> Result<()> {
             println!("forgetting {} of {}", id.short(), snapshot.time);
             repository.remove(FileType::Snapshot, id).await?;
         }
-        Result::Ok(())
+        Ok(())
     };
-    let forgotten = lock.protect(forget).await;
+    let forgotten: Result<()> = lock.protect(forget).await;
     lock.release().await?;
     forgotten?;
 

@@ -10,7 +10,7 @@ use clap::Args;
 use restic_repo::Id;
 use restic_repo::archiver;
 use restic_repo::filter::PatternList;
-use restic_repo::lock::{Gate, LockKind};
+use restic_repo::lock::Gate;
 use restic_repo::node::Ignored;
 use restic_repo::repository::Repository;
 use restic_repo::snapshot::{Filter, GroupBy, Snapshot, TagList, parent_of, resolve};
@@ -25,7 +25,7 @@ use crate::patterns::ExcludeArgs;
 use crate::report::backup::{BackupReport, Summary};
 use crate::report::terminal::Verbosity;
 use crate::selection::parse_group_by;
-use crate::session::{Contents, Session};
+use crate::session::{Contents, Intent, Session};
 use crate::size;
 use crate::targets::{self, TargetArgs, Targets};
 
@@ -161,13 +161,13 @@ impl Backup {
         } else if self.reads_stream() {
             // A stream cannot be begun anew.
             let work = async |contents| self.back_up(session, &repository, first, contents).await;
-            session.locked(&repository, LockKind::Shared, read, work).await?
+            session.locked(&repository, Intent::Add, read, work).await?
         } else {
             let work = async |gate: Gate| {
                 let repository = repository.behind(&gate);
                 self.back_up(session, &repository, plan()?, read().await?).await
             };
-            session.gated(&repository, LockKind::Shared, work).await?
+            session.gated(&repository, Intent::Add, work).await?
         };
         if unreadable > 0 || missing { Err(Failure::incomplete()) } else { Ok(()) }
     }

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use clap::Args;
-use restic_repo::lock::LockKind;
 use restic_repo::progress::Silent;
 use restic_repo::repository::Repository;
 use restic_repo::snapshot::{Filter, resolve};
@@ -12,7 +11,7 @@ use restic_repo::{BlobHandle, FileType, Id};
 use serde::Serialize;
 
 use crate::exit::{Failure, Result};
-use crate::session::{Contents, Session, find_snapshot};
+use crate::session::{Contents, Intent, Session, find_snapshot};
 
 /// Prints what is stored in the repository, decrypted.
 #[derive(Args, Debug)]
@@ -51,7 +50,7 @@ impl Cat {
             let bytes = load(session, &repository, object).await?;
             session.terminal.lend(|output| output.write_all(&bytes))
         };
-        session.locked(&repository, LockKind::Shared, nothing, show).await
+        session.locked(&repository, Intent::Read, nothing, show).await
     }
 
     fn object(&self) -> Result<Object> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use restic_repo::Id;
 use restic_repo::checker::{self, InvalidSubset, ReadData, Subset};
-use restic_repo::lock::{Gate, LockKind};
+use restic_repo::lock::Gate;
 use restic_repo::progress::Silent;
 use restic_repo::repository::Repository;
 
@@ -16,7 +16,7 @@ use crate::report::check::Summary;
 use crate::report::counters::Counters;
 use crate::report::terminal::Verbosity;
 use crate::selection::SelectionArgs;
-use crate::session::Session;
+use crate::session::{Intent, Session};
 
 /// Looks for damage in the repository.
 #[derive(Args, Debug)]
@@ -82,7 +82,7 @@ impl Check {
             self.report(session, &repository, &options).await
         };
         // Unlike restic's, which keeps everybody out, it may run beside backups.
-        session.gated(&repository, LockKind::Shared, work).await
+        session.gated(&repository, Intent::Read, work).await
     }
 
     async fn report(

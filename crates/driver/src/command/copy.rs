@@ -5,7 +5,6 @@ use std::sync::Arc;
 use clap::Args;
 use restic_repo::Id;
 use restic_repo::copy::{Copier, find_copy};
-use restic_repo::lock::LockKind;
 use restic_repo::repository::Repository;
 use restic_repo::snapshot::{Filter, Snapshot};
 
@@ -17,7 +16,7 @@ use crate::report::counters::Counters;
 use crate::report::snapshots::describe;
 use crate::report::terminal::Verbosity;
 use crate::selection::SelectionArgs;
-use crate::session::{Contents, Session};
+use crate::session::{Contents, Intent, Session};
 
 /// Copies snapshots from another repository into this one.
 #[derive(Args, Debug)]
@@ -56,9 +55,9 @@ impl Copy {
                 self.copy(session, &filter, from, to).await
             };
             // Whoever writes needs a lock, whatever the options say.
-            session.surely_locked(&destination, LockKind::Shared, read, copy).await
+            session.locked(&destination, Intent::Add, read, copy).await
         };
-        session.locked(&source, LockKind::Shared, read, work).await
+        session.locked(&source, Intent::Read, read, work).await
     }
 
     async fn copy(

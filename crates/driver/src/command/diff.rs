@@ -7,7 +7,6 @@ use clap::Args;
 use restic_repo::Id;
 use restic_repo::diff::{self, Event, Options};
 use restic_repo::index::Index;
-use restic_repo::lock::LockKind;
 use restic_repo::repository::Repository;
 use restic_repo::snapshot::Filter;
 use restic_repo::walk;
@@ -15,7 +14,7 @@ use restic_repo::walk;
 use crate::exit::{Failure, Result};
 use crate::report::diff::{JsonChange, JsonStatistics, line, summary};
 use crate::report::terminal::Verbosity;
-use crate::session::{Contents, Session, find_snapshot};
+use crate::session::{Contents, Intent, Session, find_snapshot};
 
 /// Shows what differs between two snapshots.
 ///
@@ -43,7 +42,7 @@ impl Diff {
         let read = async || session.contents(&repository).await;
         let compare =
             async |contents| self.compare(session, &repository, contents, [before, after]).await;
-        session.locked(&repository, LockKind::Shared, read, compare).await
+        session.locked(&repository, Intent::Read, read, compare).await
     }
 
     async fn compare(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use restic_repo::index::Index;
-use restic_repo::lock::{Gate, LockKind};
+use restic_repo::lock::Gate;
 use restic_repo::node::{Node, NodeType};
 use restic_repo::repository::Repository;
 use restic_repo::{Error, dump, walk};
@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use crate::exit::{Failure, Result};
 use crate::report::counters::Counters;
 use crate::selection::SelectionArgs;
-use crate::session::{Contents, Session, find_snapshot};
+use crate::session::{Contents, Intent, Session, find_snapshot};
 
 /// Writes a file, or a folder as an archive, to standard output.
 #[derive(Args, Debug)]
@@ -69,7 +69,7 @@ impl Dump {
             let node = walk::find_path(&repository, &index, entry.1.tree, &path).await?;
             self.write(session, &repository, Arc::new(index), &path, &node, gate).await
         };
-        session.gated(&repository, LockKind::Shared, dump).await
+        session.gated(&repository, Intent::Read, dump).await
     }
 
     async fn write(

@@ -6,7 +6,6 @@ use clap::Args;
 use restic_repo::filter::{Case, PatternList};
 use restic_repo::find::{Found, Objects, Wanted, find_nodes, find_objects};
 use restic_repo::index::Index;
-use restic_repo::lock::LockKind;
 use restic_repo::repository::Repository;
 use restic_repo::snapshot::sort_newest_first;
 use restic_repo::time::Timestamp;
@@ -17,7 +16,7 @@ use crate::exit::{Failure, Result};
 use crate::report::find::{Places, place_of};
 use crate::report::listing::Detail;
 use crate::selection::SelectionArgs;
-use crate::session::{Contents, Session};
+use crate::session::{Contents, Intent, Session};
 
 /// Finds files and folders in snapshots, or the snapshots that hold a blob.
 #[derive(Args, Debug)]
@@ -87,7 +86,7 @@ impl Find {
         let repository = session.open().await?;
         let read = async || session.contents(&repository).await;
         let find = async |contents| self.find(session, &repository, contents, &wanted).await;
-        session.locked(&repository, LockKind::Shared, read, find).await
+        session.locked(&repository, Intent::Read, read, find).await
     }
 
     fn wanted(&self) -> Result<Wanted> {

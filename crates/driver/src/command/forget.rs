@@ -5,7 +5,6 @@ use std::sync::Arc;
 use clap::Args;
 use restic_repo::Id;
 use restic_repo::forget::{Count, GroupPlan, Policy, Removed, Span, plan, remove};
-use restic_repo::lock::LockKind;
 use restic_repo::repository::Repository;
 use restic_repo::snapshot::{Filter, GroupBy, Snapshot, TagList, group};
 use restic_repo::time::{Timestamp, Zone};
@@ -18,7 +17,7 @@ use crate::report::forget::{JsonGroup, tables};
 use crate::report::snapshots::{header, zone_name};
 use crate::report::terminal::Verbosity;
 use crate::selection::{SelectionArgs, parse_group_by};
-use crate::session::Session;
+use crate::session::{Intent, Session};
 
 /// Removes snapshots, by a policy or by their ids. What they referred to stays until a prune.
 #[derive(Args, Debug)]
@@ -137,7 +136,8 @@ impl Forget {
         };
         // Only snapshots are removed, so backups need not wait. A prune, whose lock is exclusive, keeps
         // us out and is kept out.
-        let forgotten = session.locked(&repository, LockKind::Shared, read, forget).await?;
+        let intent = if self.dry_run { Intent::Read } else { Intent::Add };
+        let forgotten = session.locked(&repository, intent, read, forget).await?;
         if !self.prune || forgotten.is_empty() {
             return Ok(());
         }

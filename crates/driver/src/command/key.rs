@@ -7,7 +7,6 @@ use clap::{Args, Subcommand};
 use restic_repo::FileType;
 use restic_repo::identity::Identity;
 use restic_repo::key::Password;
-use restic_repo::lock::LockKind;
 use restic_repo::repository::{KeyInfo, Repository};
 use restic_repo::time::Zone;
 
@@ -15,7 +14,7 @@ use crate::exit::{Failure, Result};
 use crate::password;
 use crate::report::counters::Counters;
 use crate::report::keys::{Row, table};
-use crate::session::Session;
+use crate::session::{Intent, Session};
 
 /// Shows, adds, changes and removes passwords.
 #[derive(Debug, Subcommand)]
@@ -61,9 +60,10 @@ impl Key {
             new.check()?;
         }
         let repository = session.open().await?;
-        let kind = match &self {
-            Self::List | Self::Add(_) => LockKind::Shared,
-            Self::Passwd(_) | Self::Remove { .. } => LockKind::Exclusive,
+        let intent = match &self {
+            Self::List => Intent::Read,
+            Self::Add(_) => Intent::Add,
+            Self::Passwd(_) | Self::Remove { .. } => Intent::Replace,
         };
         let nothing = async || Ok(());
         let work = async |()| match &self {
@@ -88,7 +88,7 @@ impl Key {
                 Ok(())
             }
         };
-        session.locked(&repository, kind, nothing, work).await
+        session.locked(&repository, intent, nothing, work).await
     }
 }
 

@@ -1,13 +1,13 @@
 //! `list`
 
 use clap::{Args, ValueEnum};
-use restic_repo::lock::{self, LockKind};
+use restic_repo::lock::{self};
 use restic_repo::repository::Repository;
 use restic_repo::{BlobHandle, FileType};
 
 use crate::exit::Result;
 use crate::report::terminal::Verbosity;
-use crate::session::Session;
+use crate::session::{Intent, Session};
 
 /// Lists the files of the repository by type.
 #[derive(Args, Debug)]
@@ -43,7 +43,7 @@ impl List {
         match self.kind {
             // Somebody who looks for locks is not to be kept out by one.
             Kind::Locks => list(()).await,
-            _ => session.locked(&repository, LockKind::Shared, nothing, list).await,
+            _ => session.locked(&repository, Intent::Read, nothing, list).await,
         }
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use restic_repo::Id;
-use restic_repo::lock::LockKind;
 use restic_repo::node::NodeType;
 use restic_repo::repository::Repository;
 use restic_repo::snapshot::Snapshot;
@@ -20,7 +19,7 @@ use crate::report::ncdu::Export;
 use crate::report::snapshots::{WithId, describe};
 use crate::report::terminal::Terminal;
 use crate::selection::SelectionArgs;
-use crate::session::{Contents, Session, find_snapshot};
+use crate::session::{Contents, Intent, Session, find_snapshot};
 
 /// Lists the files in a snapshot.
 #[derive(Args, Debug)]
@@ -68,7 +67,7 @@ impl Ls {
         let repository = session.open().await?;
         let read = async || session.contents(&repository).await;
         let list = async |contents| self.list(session, &repository, contents).await;
-        session.locked(&repository, LockKind::Shared, read, list).await
+        session.locked(&repository, Intent::Read, read, list).await
     }
 
     async fn list(

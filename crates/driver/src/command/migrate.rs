@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use clap::Args;
 use restic_repo::checker;
-use restic_repo::lock::LockKind;
 use restic_repo::migrate::{self, Migration};
 use restic_repo::repository::Repository;
 
 use crate::exit::{Failure, Result};
 use crate::report::counters::Counters;
-use crate::session::Session;
+use crate::session::{Intent, Session};
 
 /// Brings a repository up to date. Without a name it lists what can be done.
 #[derive(Args, Debug)]
@@ -38,7 +37,7 @@ impl Migrate {
             }
             false => self.apply(session, &repository).await,
         };
-        session.locked(&repository, LockKind::Exclusive, nothing, work).await
+        session.locked(&repository, Intent::Replace, nothing, work).await
     }
 
     async fn apply(&self, session: &Session, repository: &Repository) -> Result {

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use clap::Args;
-use restic_repo::lock::LockKind;
 use restic_repo::progress::Progress;
 use restic_repo::prune::{self, End, MaxUnused, Plan, Prune as Operation};
 use restic_repo::repository::Repository;
@@ -13,7 +12,7 @@ use restic_repo::{Compression, Id};
 use crate::exit::{Failure, Result};
 use crate::report;
 use crate::report::counters::Counters;
-use crate::session::Session;
+use crate::session::{Intent, Session};
 use crate::size;
 
 /// Removes what no snapshot needs.
@@ -120,7 +119,7 @@ pub async fn forecast(
     let pulse = session.pulse(&counters, Counters::show);
     let (options, progress): (_, Arc<dyn Progress>) = (limits.options(), counters);
     let look = async |_| Ok(Plan::forecast(repository, forgotten, &options, &progress).await?);
-    let statistics = session.gated(repository, LockKind::Shared, look).await?;
+    let statistics = session.gated(repository, Intent::Read, look).await?;
     drop(pulse);
     terminal.clear_status();
     report::prune::plan(terminal, &statistics, true);

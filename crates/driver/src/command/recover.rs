@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use clap::Args;
-use restic_repo::lock::LockKind;
 use restic_repo::progress::Progress;
 use restic_repo::recover::{save_as_snapshot, unreferenced_roots};
 use restic_repo::repository::Repository;
@@ -14,7 +13,7 @@ use crate::command::version;
 use crate::exit::Result;
 use crate::report::counters::Counters;
 use crate::report::terminal::Verbosity;
-use crate::session::{Contents, Session};
+use crate::session::{Contents, Intent, Session};
 
 /// Makes a snapshot of all folders in the repository that no snapshot refers to any more.
 #[derive(Args, Debug)]
@@ -26,7 +25,7 @@ impl Recover {
         let repository = session.open().await?;
         let read = async || session.contents(&repository).await;
         let work = async |contents| recover(session, &repository, contents).await;
-        session.surely_locked(&repository, LockKind::Shared, read, work).await
+        session.locked(&repository, Intent::Add, read, work).await
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use restic_repo::filter::Filter;
-use restic_repo::lock::LockKind;
 use restic_repo::restorer::{self, Ownership};
 use restic_repo::walk;
 
@@ -14,7 +13,7 @@ use crate::patterns::{self, ExcludeArgs, IncludeArgs};
 use crate::report::restore::RestoreReport;
 use crate::report::snapshots::describe;
 use crate::selection::SelectionArgs;
-use crate::session::{Contents, Session, find_snapshot};
+use crate::session::{Contents, Intent, Session, find_snapshot};
 
 /// Brings back the files of a snapshot.
 #[derive(Args, Debug)]
@@ -132,7 +131,7 @@ impl Restore {
                 errors => Err(Failure::new(format_args!("There were {errors} errors"))),
             }
         };
-        session.locked(&repository, LockKind::Shared, read, restore).await
+        session.locked(&repository, Intent::Read, read, restore).await
     }
 
     /// Refuses what cannot be meant; else gives the snapshot and the target.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use restic_repo::filter::Filter;
-use restic_repo::lock::LockKind;
 use restic_repo::node::{Node, NodeType};
 use restic_repo::repository::Repository;
 use restic_repo::rewrite::{Changes, Rewriter, Select};
@@ -18,7 +17,7 @@ use crate::replacement::{ReplacementArgs, quoted};
 use crate::report::snapshots::describe;
 use crate::report::terminal::{Terminal, Verbosity};
 use crate::selection::SelectionArgs;
-use crate::session::{Contents, Session};
+use crate::session::{Contents, Intent, Session};
 
 /// Makes new snapshots of old ones, without some files, or of another host or time.
 #[derive(Args, Debug)]
@@ -63,11 +62,12 @@ impl Rewrite {
                 "Nothing to do: no excludes/includes provided and no new metadata provided",
             ));
         }
-        let kind = match self.replacement.forget {
-            true => LockKind::Exclusive,
-            false => LockKind::Shared,
+        let intent = match &self.replacement {
+            replacement if replacement.dry_run => Intent::Read,
+            replacement if replacement.forget => Intent::Replace,
+            _ => Intent::Add,
         };
-        if kind == LockKind::Exclusive {
+        if intent == Intent::Replace {
             session.terminal.note("create exclusive lock for repository");
         }
         let repository = session.open().await?;
@@ -75,10 +75,7 @@ impl Rewrite {
         let filter = looks_at_trees.then_some(filter);
         let rewrite =
             async |contents| self.rewrite(session, &repository, contents, &changes, filter).await;
-        match self.replacement.dry_run {
-            true => rewrite(read().await?).await,
-            false => session.locked(&repository, kind, read, rewrite).await,
-        }
+        session.locked(&repository, intent, read, rewrite).await
     }
 
     /// What is new in all of the snapshots.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use restic_repo::Id;
-use restic_repo::lock::LockKind;
 use restic_repo::snapshot::{Filter, GroupBy, Snapshot, group, resolve, sort_newest_first};
 use restic_repo::time::Zone;
 
@@ -13,7 +12,7 @@ use crate::report::counters::Counters;
 use crate::report::snapshots::{JsonGroup, Row, WithId, header, table, zone_name};
 use crate::report::terminal::Terminal;
 use crate::selection::{SelectionArgs, parse_group_by};
-use crate::session::Session;
+use crate::session::{Intent, Session};
 
 /// Lists the snapshots.
 #[derive(Args, Debug)]
@@ -52,7 +51,7 @@ impl Snapshots {
             repository.readable_snapshots(&counters).await
         };
         let list = async |snapshots| self.list(session, snapshots, &filter);
-        session.locked(&repository, LockKind::Shared, read, list).await
+        session.locked(&repository, Intent::Read, read, list).await
     }
 
     fn list(&self, session: &Session, all: Vec<(Id, Snapshot)>, filter: &Filter) -> Result {

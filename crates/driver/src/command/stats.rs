@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use restic_repo::lock::LockKind;
 use restic_repo::stats;
 
 use crate::command::snapshots::choose;
@@ -11,7 +10,7 @@ use crate::exit::Result;
 use crate::report::counters::Counters;
 use crate::report::stats::lines;
 use crate::selection::SelectionArgs;
-use crate::session::{Contents, Session};
+use crate::session::{Contents, Intent, Session};
 
 /// Counts what is in the repository.
 #[derive(Args, Debug)]
@@ -73,6 +72,6 @@ impl Stats {
             }
             Ok(())
         };
-        session.locked(&repository, LockKind::Shared, read, count).await
+        session.locked(&repository, Intent::Read, read, count).await
     }
 }

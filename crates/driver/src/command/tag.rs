@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use restic_repo::Id;
-use restic_repo::lock::LockKind;
 use restic_repo::repository::Repository;
 use restic_repo::rewrite::{TagChanges, replace};
 use restic_repo::snapshot::{Snapshot, TagList};
@@ -15,7 +14,7 @@ use crate::exit::{Failure, Result};
 use crate::report::counters::Counters;
 use crate::report::terminal::Verbosity;
 use crate::selection::SelectionArgs;
-use crate::session::Session;
+use crate::session::{Intent, Session};
 
 /// Gives snapshots other tags.
 #[derive(Args, Debug)]
@@ -63,7 +62,7 @@ impl Tag {
             let chosen = choose(&session.terminal, &snapshots, &filter, &self.ids);
             change_all(session, &repository, &chosen, &changes).await
         };
-        session.locked(&repository, LockKind::Exclusive, read, tag).await
+        session.locked(&repository, Intent::Replace, read, tag).await
     }
 
     fn changes(&self) -> Result<TagChanges> {

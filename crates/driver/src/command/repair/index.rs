@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use clap::Args;
-use restic_repo::lock::LockKind;
 use restic_repo::repair::index::{self, Options, Outcome, Resized};
 
 use crate::exit::Result;
 use crate::report::counters::Counters;
 use crate::report::terminal::Terminal;
-use crate::session::Session;
+use crate::session::{Intent, Session};
 
 /// Builds a new index from the packs.
 #[derive(Args, Debug)]
@@ -36,7 +35,7 @@ impl RepairIndex {
             tell(terminal, &outcome);
             Ok(())
         };
-        session.locked(&repository, LockKind::Exclusive, nothing, work).await
+        session.locked(&repository, Intent::Replace, nothing, work).await
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use restic_repo::backend::{BackendError, BackendErrorKind, Extent};
-use restic_repo::lock::LockKind;
 use restic_repo::repair::packs::{self, Outcome};
 use restic_repo::repository::Repository;
 use restic_repo::{Error, FileType, Handle, Id};
@@ -16,7 +15,7 @@ use restic_repo::{Error, FileType, Handle, Id};
 use crate::exit::{Failure, Result};
 use crate::report::counters::Counters;
 use crate::report::terminal::Terminal;
-use crate::session::Session;
+use crate::session::{Intent, Session};
 
 /// How much of a pack is copied at once, in bytes.
 const PIECE: u64 = 8 << 20;
@@ -53,7 +52,7 @@ impl RepairPacks {
             tell(terminal, &outcome);
             Ok(())
         };
-        session.locked(&repository, LockKind::Exclusive, nothing, work).await
+        session.locked(&repository, Intent::Replace, nothing, work).await
     }
 }
 

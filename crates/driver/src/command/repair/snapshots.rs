@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use restic_repo::lock::LockKind;
 use restic_repo::repository::Repository;
 use restic_repo::rewrite::{Changes, Fault, Mend, Rewriter};
 
@@ -13,7 +12,7 @@ use crate::exit::{Failure, Result};
 use crate::replacement::{ReplacementArgs, quoted};
 use crate::report::snapshots::describe;
 use crate::selection::SelectionArgs;
-use crate::session::{Contents, Session};
+use crate::session::{Contents, Intent, Session};
 
 /// Makes new snapshots of damaged ones, without what is lost.
 ///
@@ -38,10 +37,8 @@ impl RepairSnapshots {
         let repository = session.open().await?;
         let read = async || session.contents(&repository).await;
         let repair = async |contents| self.repair(session, &repository, contents).await;
-        match self.replacement.dry_run {
-            true => repair(read().await?).await,
-            false => session.locked(&repository, LockKind::Exclusive, read, repair).await,
-        }
+        let intent = if self.replacement.dry_run { Intent::Read } else { Intent::Replace };
+        session.locked(&repository, intent, read, repair).await
     }
 
     async fn repair(
