@@ -86,7 +86,7 @@ fn repairs(name: &str, f0: Content, keeps_more: bool) {
         reads(f0, &restic().run(&ours, ["--no-cache", "dump", OLDEST, F0]), F0_BLOB);
         reads(Content::Whole, &one_restic().run(&ours, ["dump", NEWEST, F2]), F2_BLOB);
         if f0 == Content::Lost {
-            run(&restic(), &ours, &["repair", "snapshots", "--forget"]);
+            run(&one_restic(), &ours, &["repair", "snapshots", "--forget"]);
         }
         one_restic().run(&ours, ["check", "--read-data"]).success();
         run(&restic(), &ours, &["check", "--read-data"]);
