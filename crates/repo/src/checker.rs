@@ -5,6 +5,9 @@
 //! snapshot loads, every tree below it decodes to what its id says, and every blob of every file is in
 //! the index. That finds whatever is missing, at the price of reading indexes and trees.
 //!
+//! With [`Options::read_headers`], the headers of packs are read, and nothing else of them: they have to
+//! say what the index says.
+//!
 //! With [`ReadData`], packs are read in full: the file's hash is its name, its header says what the
 //! index says, and every blob in it decodes to what its id says. That finds whatever has changed.
 //!
@@ -31,6 +34,7 @@ use crate::used::UsedBlobs;
 mod affected;
 mod damage;
 mod findings;
+mod headers;
 mod indexes;
 mod pack;
 mod packs;
@@ -54,6 +58,10 @@ use findings::Findings;
 pub struct Options {
     /// Which packs to read in full.
     pub read_data: ReadData,
+    /// Whether to read the header of every pack and compare it with the index: that finds a wrong index
+    /// and damaged headers, at the price of a small request for each pack. Reading packs in full does
+    /// that, too.
+    pub read_headers: bool,
     /// The snapshots to look at; all if not given. Then only packs that these use are read in full.
     pub snapshots: Option<Vec<Id>>,
     /// Whether to list the blobs that no snapshot uses.
@@ -81,6 +89,9 @@ pub async fn check(
     let index = Arc::new(index);
     let damage = Arc::new(Damage::new(&index));
     let found = packs::check(repository, &index, &damage, &findings).await?;
+    if options.read_headers && options.read_data != ReadData::All {
+        headers::check(repository, &index, &found, &damage, &findings).await?;
+    }
     let track = options.find_unused || options.snapshots.is_some();
     let used = Arc::new(UsedBlobs::new(Arc::clone(&index)));
     trees::check(repository, &index, &roots, &used, track, &damage, &findings).await?;

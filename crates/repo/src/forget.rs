@@ -87,8 +87,8 @@ pub struct Removed {
 /// as good as removed.
 pub async fn remove(repository: &Repository, ids: &[Id], progress: &dyn Progress) -> Removed {
     progress.begin(Phase::RemoveSnapshots, Some(ids.len() as u64));
-    let mut results = stream::iter(ids)
-        .map(|&id| async move { (id, repository.remove(FileType::Snapshot, id).await) })
+    let mut results = stream::iter(ids.iter().copied())
+        .map(|id| async move { (id, repository.remove(FileType::Snapshot, id).await) })
         .buffer_unordered(repository.backend().properties().connections.max(1));
     let mut outcome = Removed::default();
     while let Some((id, result)) = results.next().await {

@@ -83,6 +83,7 @@ pub mod filter;
 pub mod find;
 pub mod forget;
 mod handle;
+mod header;
 mod id;
 pub mod identity;
 pub mod index;

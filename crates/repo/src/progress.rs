@@ -69,6 +69,8 @@ pub enum Phase {
     Verify,
     /// Walking the trees of snapshots (snapshots).
     CheckTrees,
+    /// Reading the headers of packs (packs).
+    ReadHeaders,
     /// Reading packs in full (packs).
     ReadPacks,
     /// Finding out what snapshots need (snapshots).

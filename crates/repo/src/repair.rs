@@ -13,7 +13,6 @@
 pub mod index;
 pub mod packs;
 
-mod header;
 mod rewrite;
 #[cfg(test)]
 mod tests;

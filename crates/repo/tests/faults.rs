@@ -38,7 +38,7 @@ const TRIED: u64 = 6;
 async fn survives(name: &str) {
     let deed = deed::ALL.into_iter().find(|deed| deed.name == name).unwrap();
     let mut stage = Stage::new().await;
-    (deed.prepare)(&mut stage.files);
+    (deed.prepare)(&mut stage);
     let before = contents(&open(Arc::new(Mem::from_files(stage.files.clone()))).await).await;
 
     // Without any fault: it works, and this is what it asks of the storage.
@@ -51,7 +51,7 @@ async fn survives(name: &str) {
     assert!(check(&after).await.is_sound());
     let at_best = contents(&after).await;
     assert!(has_all(&at_best, &before));
-    assert!(at_best.len() >= 2);
+    assert!(!before.is_empty(), "there is nothing that could be lost");
 
     for effect in Effect::ALL {
         let calls = fault.calls();
@@ -110,7 +110,8 @@ impl Scene<'_> {
             return;
         }
 
-        (self.deed.run)(self.stage, survivor).await.unwrap();
+        let again = (self.deed.run)(self.stage, survivor).await;
+        assert!(again.is_ok(), "{told}, first {done:?}, then: {again:?}");
         let again = open(Arc::new(storage)).await;
         self.assert_sound(&check(&again).await);
         assert!(has_all(&contents(&again).await, self.before), "{told}: something is lost later");
@@ -195,4 +196,7 @@ survives! {
     a_repair_of_the_index_costs_nothing: "index";
     a_new_index_costs_nothing: "reindex";
     a_repair_of_packs_costs_nothing: "packs";
+    a_change_of_tags_costs_nothing: "tag";
+    a_copy_costs_nothing: "copy";
+    a_prune_costs_nothing: "prune";
 }

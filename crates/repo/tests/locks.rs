@@ -25,7 +25,7 @@ mod explorer;
 mod table;
 
 fn role(locks: &[LockKind]) -> Role {
-    Role { locks: locks.to_vec(), gated: false, refreshes: 0 }
+    Role { locks: locks.to_vec(), gated: false, shares: false, refreshes: 0 }
 }
 
 fn scene(roles: impl IntoIterator<Item = Role>) -> Scene {
@@ -78,6 +78,17 @@ fn a_lock_counts_while_it_is_refreshed() {
         let refreshed = Role { refreshes: 1, ..role(&[Exclusive]) };
         let played = play(&scene([refreshed, role(&[other])]));
         assert!(ended(&played, "Done, GaveWay"), "{played:?}");
+    }
+}
+
+#[test]
+fn whoever_lets_others_in_is_not_alone_any_more_but_keeps_out_who_wants_to_be() {
+    for slow_list in [false, true] {
+        for other in [Shared, Exclusive] {
+            let sharing = Role { shares: true, ..role(&[Exclusive]) };
+            let played = play(&Scene { slow_list, ..scene([sharing, role(&[other])]) });
+            assert!(ended(&played, "Done, Done") && ended(&played, "Done, GaveWay"), "{played:?}");
+        }
     }
 }
 

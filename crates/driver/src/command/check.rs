@@ -32,6 +32,10 @@ pub struct Check {
     #[arg(long)]
     read_data: bool,
 
+    /// Read the header of every pack, too, and compare it with the index
+    #[arg(long)]
+    read_headers: bool,
+
     /// Read a part of the data: n/t for the nth of t parts; x% or a size, as in 2G, for a random part
     #[arg(long, value_name = "SUBSET", value_parser = subset)]
     read_data_subset: Option<Subset>,
@@ -69,7 +73,12 @@ impl Check {
                 }
                 false => None,
             };
-            let options = checker::Options { read_data, snapshots, find_unused: self.check_unused };
+            let options = checker::Options {
+                read_data,
+                read_headers: self.read_headers,
+                snapshots,
+                find_unused: self.check_unused,
+            };
             self.report(session, &repository, &options).await
         };
         // Unlike restic's, which keeps everybody out, it may run beside backups.

@@ -48,7 +48,7 @@ impl Counters {
         let for_people_at_a_terminal = self.terminal.is_terminal();
         match phase {
             Phase::CheckTrees => Some("snapshots"),
-            Phase::ReadPacks => Some("packs"),
+            Phase::ReadPacks | Phase::ReadHeaders => Some("packs"),
             Phase::MarkTrees => Some("snapshots"),
             Phase::RepackPacks => Some("packs repacked"),
             Phase::RemoveIndex => Some("index files deleted"),

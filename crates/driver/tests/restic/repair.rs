@@ -70,7 +70,9 @@ fn repair(program: &Program, repo: &Repo, read_all: bool) {
 /// Repairs two copies, one with us and one with restic, and compares what is left.
 fn repairs(name: &str, f0: Content, keeps_more: bool) {
     let variant = Variant::named(name);
-    for read_all in [false, true] {
+    // The bomb goes off in every check of the data, which takes its time.
+    let modes = if name == "blob-zip-bomb" { &[false][..] } else { &[false, true] };
+    for &read_all in modes {
         let (scratch, other) = (Scratch::new(), Scratch::new());
         let (ours, theirs) = (unpack(variant, &scratch), unpack(variant, &other));
         repair(&one_restic(), &ours, read_all);
@@ -84,7 +86,7 @@ fn repairs(name: &str, f0: Content, keeps_more: bool) {
         reads(f0, &restic().run(&ours, ["--no-cache", "dump", OLDEST, F0]), F0_BLOB);
         reads(Content::Whole, &one_restic().run(&ours, ["dump", NEWEST, F2]), F2_BLOB);
         if f0 == Content::Lost {
-            run(&restic(), &ours, &["repair", "snapshots", "--forget"]);
+            run(&one_restic(), &ours, &["repair", "snapshots", "--forget"]);
         }
         one_restic().run(&ours, ["check", "--read-data"]).success();
         run(&restic(), &ours, &["check", "--read-data"]);

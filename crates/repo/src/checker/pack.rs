@@ -173,15 +173,10 @@ impl PackCheck {
             self.faults.push(PackFault::Hash { found });
         }
         match self.header(key) {
-            Ok(header) => self.compare(&header),
+            Ok(header) => self.faults.extend(compare(&self.blobs, &header)),
             Err(error) => self.faults.push(error.into()),
         }
-        let more = self.faults.len().saturating_sub(MOST_FAULTS);
-        if more > 0 {
-            self.faults.truncate(MOST_FAULTS);
-            self.faults.push(PackFault::More(more));
-        }
-        Verdict { faults: self.faults, lost: self.lost }
+        Verdict { faults: few(self.faults), lost: self.lost }
     }
 
     fn header(&self, key: &Key) -> Result<Vec<BlobEntry>, HeaderError> {
@@ -193,20 +188,31 @@ impl PackCheck {
         let blobs_length = self.size - u64::from(length) - pack::TRAILER_LENGTH as u64;
         pack::parse_header(key, &self.tail[start..end], blobs_length)
     }
+}
 
-    fn compare(&mut self, header: &[BlobEntry]) {
-        // Both are in order of offset, and no two blobs of either begin at the same place.
-        let has = |entries: &[BlobEntry], wanted: &BlobEntry| {
-            let found = entries.binary_search_by_key(&wanted.offset, |entry| entry.offset);
-            found.is_ok_and(|number| entries[number] == *wanted)
-        };
-        for entry in header.iter().filter(|entry| !has(&self.blobs, entry)) {
-            self.faults.push(PackFault::NotInIndex { blob: entry.handle });
-        }
-        for entry in self.blobs.iter().filter(|entry| !has(header, entry)) {
-            self.faults.push(PackFault::NotInHeader { blob: entry.handle });
-        }
+/// Where the index and the header differ. Both are in order of offset.
+pub(super) fn compare(listed: &[BlobEntry], header: &[BlobEntry]) -> Vec<PackFault> {
+    // No two blobs of either begin at the same place, or it is wrong anyway.
+    let has = |entries: &[BlobEntry], wanted: &BlobEntry| {
+        let found = entries.binary_search_by_key(&wanted.offset, |entry| entry.offset);
+        found.is_ok_and(|number| entries[number] == *wanted)
+    };
+    let unlisted = header.iter().filter(|entry| !has(listed, entry));
+    let mut faults: Vec<PackFault> =
+        unlisted.map(|entry| PackFault::NotInIndex { blob: entry.handle }).collect();
+    let untold = listed.iter().filter(|entry| !has(header, entry));
+    faults.extend(untold.map(|entry| PackFault::NotInHeader { blob: entry.handle }));
+    faults
+}
+
+/// No more faults than are worth listing.
+pub(super) fn few(mut faults: Vec<PackFault>) -> Vec<PackFault> {
+    let more = faults.len().saturating_sub(MOST_FAULTS);
+    if more > 0 {
+        faults.truncate(MOST_FAULTS);
+        faults.push(PackFault::More(more));
     }
+    faults
 }
 
 fn end_of(entry: &BlobEntry) -> u64 {

@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::backend::BackendErrorKind;
 use crate::backend::fault::{Fault, Operation, Rule};
 use crate::backend::mem::Mem;
+use crate::backend::{Backend, BackendErrorKind};
 use crate::blob::{BlobHandle, BlobType};
 use crate::error::Error;
 use crate::handle::{FileType, Handle};
@@ -14,6 +14,7 @@ use crate::progress::{Phase, Silent, Warning};
 use crate::workshop::{Workshop, data, file, folder, noise, raw_tree, tree};
 
 mod affected;
+mod headers;
 mod indexes;
 mod meanwhile;
 mod options;

@@ -118,6 +118,20 @@ impl Names {
         if united.is_empty() {
             return;
         }
+        // No number may be left without a pack of its own: whoever goes through the packs by number would
+        // take what is listed twice for two packs, and one of them for empty.
+        let mut packs = Vec::with_capacity(united.len());
+        for number in 0..united.len() {
+            let first = united[number] as usize;
+            united[number] = match first == number {
+                true => {
+                    packs.push(self.packs[number]);
+                    packs.len() as u32 - 1
+                }
+                false => united[first],
+            };
+        }
+        self.packs = packs;
         let rows = tables.iter_mut().flat_map(|rows| rows.iter_mut());
         rows.for_each(|row| row.set_pack(united[row.pack() as usize]));
         let files = self.files.iter_mut().flat_map(|(_, packs)| packs);
@@ -223,4 +237,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn into_inner<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::BlobHandle;
+    use crate::index::{IndexFile, PackBlobs};
+
+    #[test]
+    fn a_pack_that_several_files_list_is_one_pack() {
+        let pack = |name: u32| {
+            let handle = BlobHandle::data(Id::of(&name.to_be_bytes()));
+            let blob = BlobEntry { handle, offset: 0, length: 40, uncompressed_length: 0 };
+            PackBlobs { pack: Id::of(&name.to_le_bytes()), blobs: vec![blob] }
+        };
+        let builder = Builder::new(2);
+        let files = [vec![0, 1, 2], vec![1], vec![3, 0, 4], vec![4, 4]];
+        for (number, packs) in (0u8..).zip(&files) {
+            let file = IndexFile { packs: packs.iter().copied().map(pack).collect() };
+            builder.add_file(Id::of(&[number]), &file.encode()).unwrap();
+        }
+        let index = builder.finish();
+        let ids: Vec<Id> = (0..5).map(|name| pack(name).pack).collect();
+        assert_eq!(index.pack_ids(), ids);
+        for (file, packs) in index.files() {
+            let number = (0u8..).find(|number| Id::of(&[*number]) == file).unwrap();
+            let expected = files[usize::from(number)].iter().map(|&name| pack(name).pack);
+            assert!(packs.eq(expected));
+        }
+        for (name, id) in (0..).zip(ids) {
+            let place = index.lookup(&pack(name).blobs[0].handle).next().unwrap();
+            assert_eq!(place.pack, id);
+        }
+    }
 }

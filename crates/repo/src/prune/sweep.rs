@@ -173,8 +173,8 @@ async fn rewrite_index(
     let (old, ()) = futures_util::try_join!(encoding, storing)?;
     progress.begin(Phase::RemoveIndex, Some(old.len() as u64));
     let mut removals = pin!(
-        stream::iter(&old)
-            .map(|id| repository.remove(FileType::Index, *id))
+        stream::iter(old.iter().copied())
+            .map(|id| repository.remove(FileType::Index, id))
             .buffer_unordered(repository.parallel_requests())
     );
     while let Some(removed) = removals.next().await {
@@ -227,8 +227,8 @@ fn outdated(index: &Index, packs: &Packs<'_>, fates: &[Fate]) -> (Vec<Id>, Vec<u
 async fn remove_packs(repository: &Repository, packs: &[Id], progress: &Arc<dyn Progress>) -> u64 {
     progress.begin(Phase::RemovePacks, Some(packs.len() as u64));
     let mut removals = pin!(
-        stream::iter(packs)
-            .map(|id| async move { (*id, repository.remove(FileType::Pack, *id).await) })
+        stream::iter(packs.iter().copied())
+            .map(|id| async move { (id, repository.remove(FileType::Pack, id).await) })
             .buffer_unordered(repository.parallel_requests())
     );
     let mut left = 0;

@@ -17,11 +17,11 @@ use futures_util::stream;
 use crate::backend::{BackendError, BackendErrorKind, FileInfo};
 use crate::error::{Error, Result};
 use crate::handle::FileType;
+use crate::header;
 use crate::id::Id;
 use crate::index::{Index, PackBlobs};
 use crate::pack::HeaderError;
 use crate::progress::{Phase, Progress};
-use crate::repair::header;
 use crate::repair::rewrite::{Change, Rewritten, rewrite};
 use crate::repository::{Intake, Repository};
 
@@ -208,7 +208,7 @@ async fn read(
     if suspects.is_empty() {
         return Ok(Vec::new());
     }
-    progress.begin(Phase::ReadPacks, Some(suspects.len() as u64));
+    progress.begin(Phase::ReadHeaders, Some(suspects.len() as u64));
     let known: HashSet<Id> = suspects.iter().map(|suspect| suspect.file.id).collect();
     let known = listed.blobs(&known);
     let width = repository.parallel_requests();
@@ -220,7 +220,7 @@ async fn read(
         .buffer_unordered(width);
     let mut wrong = Vec::new();
     while let Some((Suspect { file, is_wrong }, header)) = headers.next().await {
-        progress.advance(Phase::ReadPacks, 1);
+        progress.advance(Phase::ReadHeaders, 1);
         let pack = file.id;
         let before = known.get(&pack);
         match header? {
@@ -246,7 +246,7 @@ async fn read(
             }
         }
     }
-    progress.end(Phase::ReadPacks);
+    progress.end(Phase::ReadHeaders);
     outcome.added.sort_unstable();
     outcome.skipped.sort_by_key(|(id, _)| *id);
     outcome.kept.sort_by_key(|(id, _)| *id);

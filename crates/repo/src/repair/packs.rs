@@ -16,11 +16,11 @@ use crate::blob::{BlobEntry, BlobHandle};
 use crate::codec::Encoder;
 use crate::error::{Error, Result};
 use crate::handle::{FileType, Handle};
+use crate::header;
 use crate::id::Id;
 use crate::index::Index;
 use crate::packer::Packer;
 use crate::progress::{Phase, Progress};
-use crate::repair::header;
 use crate::repair::rewrite::{Change, Rewritten, rewrite};
 use crate::repository::Repository;
 

@@ -6,19 +6,22 @@ use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use restic_repo::copy::Copier;
 use restic_repo::identity::Identity;
 use restic_repo::key::Password;
-use restic_repo::progress::Silent;
+use restic_repo::progress::{Progress, Silent};
+use restic_repo::prune::{self, MaxUnused};
 use restic_repo::repository::Repository;
+use restic_repo::rewrite::{TagChanges, replace};
 use restic_repo::{FileType, Handle, Result, repair};
 
-use crate::stage::{Files, PASSWORDS, SCRYPT, Stage, back_up};
+use crate::stage::{Files, PASSWORDS, SCRYPT, Stage, another, back_up};
 
 /// An operation, and the state in which it finds the repository.
 pub struct Deed {
     pub name: &'static str,
     /// What is done to the repository before.
-    pub prepare: fn(&mut Files),
+    pub prepare: fn(&mut Stage),
     /// Whether the repository is sound then.
     pub begins_sound: bool,
     /// The operation.
@@ -29,12 +32,15 @@ pub type Run = for<'a> fn(&'a Stage, Repository) -> Running<'a>;
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// All of them.
-pub const ALL: [Deed; 5] = [
+pub const ALL: [Deed; 8] = [
     Deed { name: "backup", prepare: |_| {}, begins_sound: true, run: backup },
     Deed { name: "passwd", prepare: |_| {}, begins_sound: true, run: passwd },
     Deed { name: "index", prepare: lose_an_index, begins_sound: false, run: repair_index },
     Deed { name: "reindex", prepare: |_| {}, begins_sound: true, run: reindex },
     Deed { name: "packs", prepare: flip_headers, begins_sound: false, run: repair_packs },
+    Deed { name: "tag", prepare: |_| {}, begins_sound: true, run: tag },
+    Deed { name: "copy", prepare: |_| {}, begins_sound: true, run: copy },
+    Deed { name: "prune", prepare: forget_the_first, begins_sound: true, run: prune },
 ];
 
 fn backup<'a>(stage: &'a Stage, repository: Repository) -> Running<'a> {
@@ -65,8 +71,46 @@ fn reindex<'a>(_: &'a Stage, repository: Repository) -> Running<'a> {
 fn repair_packs<'a>(_: &'a Stage, repository: Repository) -> Running<'a> {
     Box::pin(async move {
         let packs = repository.list(FileType::Pack).await?;
-        let packs: HashSet<_> = packs.iter().map(|pack| pack.id).collect();
+        // All but one, whose place in an index has to be kept.
+        let packs: HashSet<_> = packs.iter().skip(1).map(|pack| pack.id).collect();
         repair::packs::repair(&repository, &packs, Arc::new(Silent)).await.map(drop)
+    })
+}
+
+fn tag<'a>(_: &'a Stage, repository: Repository) -> Running<'a> {
+    Box::pin(async move {
+        let tags = TagChanges::Set(vec!["tag".to_owned()]);
+        for snapshot in repository.readable_snapshots(&Silent).await? {
+            if let Some(new) = tags.apply(&snapshot) {
+                replace(&repository, snapshot.0, &new, true).await?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn copy<'a>(stage: &'a Stage, repository: Repository) -> Running<'a> {
+    Box::pin(async move {
+        let source = another(stage).await;
+        let snapshots = source.readable_snapshots(&Silent).await?;
+        let theirs = Arc::new(source.load_index(&Silent).await?);
+        let ours = repository.load_index(&Silent).await?;
+        let mut copier = Copier::new(&source, theirs, &repository, ours, Arc::new(Silent)).await?;
+        for (id, snapshot) in snapshots {
+            copier.add(id, snapshot).await?;
+        }
+        copier.commit().await.map(drop)
+    })
+}
+
+fn prune<'a>(_: &'a Stage, repository: Repository) -> Running<'a> {
+    Box::pin(async move {
+        let progress: Arc<dyn Progress> = Arc::new(Silent);
+        let options = prune::Options { max_unused: MaxUnused::Bytes(0), ..Default::default() };
+        let plan = prune::Plan::make(&repository, &options, &progress).await?;
+        let repacked = plan.repack(&repository, &progress).await?;
+        repacked.unlist(&repository, &progress).await?.remove(&repository, &progress).await;
+        Ok(())
     })
 }
 
@@ -74,13 +118,22 @@ fn of(files: &Files, file_type: FileType) -> Vec<Handle> {
     files.keys().filter(|handle| handle.file_type == file_type).copied().collect()
 }
 
-fn lose_an_index(files: &mut Files) {
-    let first = of(files, FileType::Index)[0];
-    files.remove(&first);
+/// The index of the second backup.
+fn lose_an_index(stage: &mut Stage) {
+    let lost = of(&stage.files, FileType::Index);
+    let lost = lost.into_iter().find(|index| !stage.first.contains_key(index)).unwrap();
+    stage.files.remove(&lost);
 }
 
-fn flip_headers(files: &mut Files) {
-    for pack in of(files, FileType::Pack) {
+fn forget_the_first(stage: &mut Stage) {
+    for snapshot in of(&stage.first, FileType::Snapshot) {
+        stage.files.remove(&snapshot);
+    }
+}
+
+fn flip_headers(stage: &mut Stage) {
+    let files = &mut stage.files;
+    for pack in of(files, FileType::Pack).into_iter().skip(1) {
         let mut bytes = files[&pack].to_vec();
         let at = bytes.len() - 20;
         bytes[at] ^= 1;

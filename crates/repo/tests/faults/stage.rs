@@ -31,16 +31,15 @@ pub struct Stage {
     pub source: TempDir,
     /// The repository.
     pub files: Files,
+    /// What it had after the first backup.
+    pub first: Files,
 }
 
 impl Stage {
     pub async fn new() -> Self {
         let source = tempfile::tempdir().unwrap();
         let mem = Mem::new();
-        let init = InitOptions { scrypt: SCRYPT, ..InitOptions::new(Identity::current()) };
-        let password = Password::new(PASSWORDS[0]);
-        let backend = Arc::new(mem.clone());
-        let repository = Repository::init(backend, &password, init, options()).await.unwrap();
+        let repository = empty(&mem).await;
         let write = |name: &str, content: &[u8]| {
             let path = source.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -49,13 +48,28 @@ impl Stage {
         write("image", &b"0123456789abcdef".repeat(5_000));
         write("sub/small", b"first");
         back_up(&repository, source.path()).await.unwrap();
+        let first = mem.files();
         write("sub/small", b"second");
         write("sub/more", b"more");
         back_up(&repository, source.path()).await.unwrap();
         write("sub/small", b"third");
         write("last", b"last");
-        Self { source, files: mem.files() }
+        Self { source, files: mem.files(), first }
     }
+}
+
+/// A new repository.
+async fn empty(mem: &Mem) -> Repository {
+    let init = InitOptions { scrypt: SCRYPT, ..InitOptions::new(Identity::current()) };
+    let (backend, password) = (Arc::new(mem.clone()), Password::new(PASSWORDS[0]));
+    Repository::init(backend, &password, init, options()).await.unwrap()
+}
+
+/// Another repository, with a snapshot of the folder as it is now.
+pub async fn another(stage: &Stage) -> Repository {
+    let repository = empty(&Mem::new()).await;
+    back_up(&repository, stage.source.path()).await.unwrap();
+    repository
 }
 
 fn options() -> Options {

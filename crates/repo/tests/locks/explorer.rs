@@ -22,6 +22,8 @@ pub struct Role {
     pub locks: Vec<LockKind>,
     /// Whether it begins while the lock settles, as commands do.
     pub gated: bool,
+    /// Whether it lets others in after its work, and goes on with a shared lock.
+    pub shares: bool,
     /// How many times its lock is refreshed while it works.
     pub refreshes: usize,
 }
@@ -181,6 +183,7 @@ impl<'s> Stage<'s> {
                     // A lock is refreshed while it is in use; and where one is to be released at the
                     // moment of its refresh, that comes to its end.
                     Step::Stat(_) => match phase {
+                        Phase::Working(false) if self.scene.roles[who].shares => true,
                         Phase::Working(_) => refreshes[who] > 0,
                         _ => mine().count() == 1,
                     },
@@ -266,6 +269,12 @@ async fn act(who: usize, role: Role, repository: Repository, table: Table) {
             match Lock::acquire(&repository, *kind, &options).await {
                 Ok(lock) => {
                     at_work().await;
+                    if role.shares {
+                        lock.share();
+                        table.enter(who, LockKind::Shared);
+                        table.turn(who, Step::Work).await;
+                        table.becomes(who, Phase::Leaving);
+                    }
                     lock.release().await
                 }
                 Err(error) => Err(error),

@@ -14,7 +14,7 @@ const GUESS: u64 = 8 << 10;
 ///
 /// # Errors
 /// The outer one is the storage's; the inner one says that there is no header to be had.
-pub(super) async fn load(
+pub(crate) async fn load(
     repository: &Repository,
     file: FileInfo,
 ) -> Result<Result<Vec<BlobEntry>, HeaderError>> {
