@@ -18,8 +18,8 @@
 //! nothing, and others may go on to store: it reads first the snapshots, then the index, then the list
 //! of packs, while whoever stores goes the other way round. So whatever a snapshot needs that the check
 //! sees is stored by then, and what comes later is not looked at. All that others leave on the way are
-//! packs that are in no index yet, which is a hint and no problem. Nobody may remove anything
-//! meanwhile, which an exclusive lock of theirs sees to.
+//! packs that are in no index yet, which is a hint and no problem. Snapshots may be removed meanwhile; what
+//! they refer to may not, which takes an exclusive lock.
 
 use std::sync::Arc;
 
