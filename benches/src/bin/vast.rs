@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-use one_restic_benches::index::{Shape, id};
+use one_restic_benches::index::Shape;
 use restic_repo::backend::local::Local;
 use restic_repo::identity::Identity;
 use restic_repo::index::{Index, IndexFile};
@@ -80,9 +80,11 @@ fn store_trees(repository: &Repository, packer: &Packer, needed: &[Id]) -> Resul
     };
     let mut folders = Vec::new();
     for (number, blobs) in needed.chunks(BLOBS_A_FILE).enumerate() {
-        let file = Node { content: Some(blobs.to_vec()), ..Node::new("file", NodeType::File) };
-        let subtree = Some(store(vec![file])?);
-        folders.push(Node { subtree, ..Node::new(&format!("{number:06}"), NodeType::Dir) });
+        let mut file = Node::new("file", NodeType::File);
+        file.content = Some(blobs.to_vec());
+        let mut folder = Node::new(format!("{number:06}").as_str(), NodeType::Dir);
+        folder.subtree = Some(store(vec![file])?);
+        folders.push(folder);
     }
     store(folders)
 }

@@ -2,7 +2,7 @@
 //!
 //! A snapshot and its trees are named by their content, so nothing in them is ever altered. A
 //! [`Rewriter`] walks a tree, shows every node to a [`Visitor`] that keeps, changes or drops it, and
-//! stores new trees where that makes a difference; [`replace`] stores a new snapshot, and removes the old
+//! stores new trees where that makes a difference; [`replace()`] stores a new snapshot, and removes the old
 //! one only then.
 //!
 //! What need not be touched is not: a tree in which nothing changed keeps its id and is not stored again,
