@@ -22,6 +22,7 @@ use signals::Interrupt;
 use storage::Servers;
 
 pub mod access;
+pub mod arenas;
 pub mod arguments;
 pub mod cache;
 pub mod command;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::exit;
 
 fn main() {
+    one_restic::arenas::keep_few();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = one_restic::run(&arguments);
     if let Err(failure) = outcome {
