@@ -71,22 +71,14 @@ impl Pool {
     /// The session with the least to do. If there is none any more, a new one, as soon as the server can
     /// be reached; if it cannot within the time agreed on, an error.
     pub(crate) async fn session(&self) -> Result<Arc<Session>, Failure> {
-        let coming = {
-            let mut state = self.0.state();
-            self.0.bury(&mut state);
-            match state.sessions.iter().min_by_key(|session| session.load()) {
-                Some(session) => {
-                    let session = Arc::clone(session);
-                    self.0.grow(&mut state, session.load());
-                    return Ok(session);
-                }
-                None => {
-                    let inner = &self.0;
-                    state.coming.get_or_insert_with(|| Arc::clone(inner).reconnect()).clone()
-                }
-            }
-        };
-        coming.await
+        let (lost, found) = self.0.pick();
+        for reason in lost {
+            (self.0.options.observer)(&Event::Lost { reason });
+        }
+        match found {
+            Ok(session) => Ok(session),
+            Err(coming) => coming.await,
+        }
     }
 
     /// Remembers a temporary file that could not be removed, because its session is gone.
@@ -141,15 +133,27 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out the sessions that have ended, and says so.
-    fn bury(&self, state: &mut State) {
+    /// Takes out the sessions that have ended, with why they did, and gives the one with the least to do;
+    /// if there is none, the one that is on its way.
+    fn pick(self: &Arc<Self>) -> (Vec<String>, Result<Arc<Session>, Coming>) {
+        let mut state = self.state();
+        let mut lost = Vec::new();
         state.sessions.retain(|session| match session.reason() {
             None => true,
             Some(reason) => {
-                (self.options.observer)(&Event::Lost { reason });
+                lost.push(reason);
                 false
             }
         });
+        let found = match state.sessions.iter().min_by_key(|session| session.load()) {
+            Some(session) => {
+                let session = Arc::clone(session);
+                self.grow(&mut state, session.load());
+                Ok(session)
+            }
+            None => Err(state.coming.get_or_insert_with(|| Arc::clone(self).reconnect()).clone()),
+        };
+        (lost, found)
     }
 
     /// Opens a further session in the background, if that is worth while.

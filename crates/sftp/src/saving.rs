@@ -237,9 +237,7 @@ impl Temporary {
             permit: Arc::clone(saving.permit),
         }
     }
-}
 
-impl Temporary {
     /// Removes the file if there is one.
     async fn discard(mut self) {
         if let Some(removing) = self.removing() {

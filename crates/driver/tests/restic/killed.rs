@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::LazyLock;
 
 use restic_oracle::{Outcome, Program, Repo, Scratch, Tree, Version, data, disk};
 
-use crate::{files, init_cheaply, locks, one_restic};
+use crate::{copy_folder, files, init_cheaply, locks, one_restic};
 
 /// Small packs and no compression: many files for little data.
 const BACKUP: [&str; 5] = ["backup", "--pack-size=4", "--compression=off", "--host=test", "vm"];
@@ -86,18 +85,6 @@ fn snapshots(repo: &Repo) -> Vec<String> {
     let listed = one_restic().run(repo, ["--no-lock", "snapshots", "--json"]).success().json();
     let listed = listed.as_array().expect("a list");
     listed.iter().map(|snapshot| snapshot["id"].as_str().unwrap().to_owned()).collect()
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_folder(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }
 
 /// Kills a backup at each of these moments, in a repository of its own, and sees what is left.

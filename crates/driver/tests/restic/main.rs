@@ -81,3 +81,16 @@ fn locks(repo: &Repo) -> Vec<PathBuf> {
     let is_id = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
     files(&repo.location.join("locks")).into_iter().filter(is_id).collect()
 }
+
+/// A folder and all below it, once more.
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use restic_oracle::{Outcome, Program, Repo, Scratch, Tree, Version, data};
 
-use crate::{files, init_cheaply, locks, one_restic};
+use crate::{copy_folder, files, init_cheaply, locks, one_restic};
 
 /// A folder whose files change a little with each generation.
 fn write(folder: &Path, generation: u32) {
@@ -32,12 +32,16 @@ fn backup(program: &Program, repo: &Repo, folder: &Path) {
     Outcome::of(&mut command).success();
 }
 
-/// Backs up so many generations, all by one program.
-fn generations(program: &Program, repo: &Repo, folder: &Path, count: u32) {
-    for generation in 1..=count {
+/// Makes a repository, backs up so many generations by one program, and forgets all but the newest by one
+/// that prunes nothing.
+fn lived_in(writer: &Program, repo: &Repo, folder: &Path, generations: u32) {
+    init_cheaply(repo);
+    for generation in 1..=generations {
         write(folder, generation);
-        backup(program, repo, folder);
+        backup(writer, repo, folder);
     }
+    let restic = Program::restic(Version::V0_18);
+    restic.run(repo, ["forget", "--keep-last=1", "--group-by="]).success();
 }
 
 /// The ids of the snapshots, the oldest first.
@@ -45,12 +49,6 @@ fn snapshots(repo: &Repo) -> Vec<String> {
     let listed = one_restic().run(repo, ["snapshots", "--json"]).success().json();
     let listed = listed.as_array().unwrap().iter();
     listed.map(|snapshot| snapshot["id"].as_str().unwrap().to_owned()).collect()
-}
-
-/// Forgets all snapshots but the newest, with a program that prunes nothing yet.
-fn forget_all_but_the_newest(repo: &Repo) {
-    let restic = Program::restic(Version::V0_18);
-    restic.run(repo, ["forget", "--keep-last=1", "--group-by="]).success();
 }
 
 fn restored(program: &Program, repo: &Repo, scratch: &Scratch, snapshot: &str) -> Tree {
@@ -86,9 +84,7 @@ fn every_restic_finds_in_order_what_we_pruned() {
     let folder = scratch.path().join("source");
     for writer in [Program::restic(Version::V0_14), one_restic()] {
         let repo = scratch.repo(&writer.name);
-        init_cheaply(&repo);
-        generations(&writer, &repo, &folder, 4);
-        forget_all_but_the_newest(&repo);
+        lived_in(&writer, &repo, &folder, 4);
         let before = stored(&repo);
         let outcome = one_restic().run(&repo, ["prune", "--max-unused=0"]).success();
         assert!(planned(&outcome, "to repack:") > 0, "{outcome}");
@@ -112,9 +108,7 @@ fn we_find_in_order_what_restic_pruned() {
     let folder = scratch.path().join("source");
     for restic in Program::restics() {
         let repo = scratch.repo(&restic.name);
-        init_cheaply(&repo);
-        generations(&one_restic(), &repo, &folder, 3);
-        forget_all_but_the_newest(&repo);
+        lived_in(&one_restic(), &repo, &folder, 3);
         restic.run(&repo, ["prune", "--max-unused=0"]).success();
         let outcome = one_restic().run(&repo, ["prune", "--max-unused=0"]).success();
         assert_nothing_to_do(&outcome);
@@ -127,9 +121,7 @@ fn we_need_no_more_room_than_restic_and_plan_the_same() {
     let scratch = Scratch::new();
     let folder = scratch.path().join("source");
     let ours = scratch.repo("ours");
-    init_cheaply(&ours);
-    generations(&one_restic(), &ours, &folder, 5);
-    forget_all_but_the_newest(&ours);
+    lived_in(&one_restic(), &ours, &folder, 5);
     let restic = Program::restic(Version::V0_19);
     for limits in [
         &["--max-unused=0"][..],
@@ -162,14 +154,6 @@ fn we_need_no_more_room_than_restic_and_plan_the_same() {
     assert!((we / they - 1.0).abs() < 0.02, "{we} and {they} bytes");
 }
 
-fn copy_folder(from: &Path, to: &Path) {
-    for file in files(from) {
-        let target = to.join(file.strip_prefix(from).unwrap());
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::copy(file, target).unwrap();
-    }
-}
-
 /// A prune that has begun to copy, and goes on when it is told to.
 fn halted_prune(repo: &Repo) -> Child {
     let mut command = one_restic().command(repo);
@@ -196,9 +180,7 @@ fn a_backup_during_the_first_phase_does_not_wait_and_loses_nothing() {
         let scratch = Scratch::new();
         let folder = scratch.path().join("source");
         let repo = scratch.repo("repo");
-        init_cheaply(&repo);
-        generations(&one_restic(), &repo, &folder, 3);
-        forget_all_but_the_newest(&repo);
+        lived_in(&one_restic(), &repo, &folder, 3);
         let prune = halted_prune(&repo);
         // The first generation is forgotten, and what it alone had is about to be removed. This backup
         // finds it in the index and stores it no more.
@@ -223,9 +205,7 @@ fn while_others_are_at_work_nothing_is_removed_and_the_next_prune_goes_on() {
     let scratch = Scratch::new();
     let folder = scratch.path().join("source");
     let repo = scratch.repo("repo");
-    init_cheaply(&repo);
-    generations(&one_restic(), &repo, &folder, 3);
-    forget_all_but_the_newest(&repo);
+    lived_in(&one_restic(), &repo, &folder, 3);
     let mut command = Program::restic(Version::V0_18).command(&repo);
     command.args(["backup", "--stdin", "--host=test"]).stdin(Stdio::piped());
     let mut backup = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -18,8 +18,8 @@ use crate::buffers::Buffers;
 use crate::handle::{FileType, Handle};
 use crate::id::Id;
 
-/// How many bytes of buffers for what is read are kept for the next time: as many as are in use while
-/// packs are read one after the other.
+/// How many bytes of buffers for what is read are kept for the next time: two of the largest ranges that
+/// readers ask for.
 const IDLE: usize = 8 << 20;
 
 /// A repository's folder.
