@@ -152,8 +152,13 @@ impl Sshd {
         self.folder.path().join(format!("ssh_config-{port}"))
     }
 
+    /// Once: a client may be reading them when the next one asks for them.
     fn write_client_files(&self, port: u16) {
         let place = self.folder.path().display();
+        let config_path = self.folder.path().join(format!("ssh_config-{port}"));
+        if config_path.exists() {
+            return;
+        }
         let known = format!("[127.0.0.1]:{port} {}\n", self.host_key());
         write(&self.folder.path().join(format!("known_hosts-{port}")), &known);
         let config = format!(
@@ -162,7 +167,7 @@ impl Sshd {
              GlobalKnownHostsFile none\n  StrictHostKeyChecking yes\n  BatchMode yes\n",
             self.user()
         );
-        write(&self.folder.path().join(format!("ssh_config-{port}")), &config);
+        write(&config_path, &config);
     }
 
     /// The location of a folder on this server, for the host `testbed` of [`Self::client_config`].

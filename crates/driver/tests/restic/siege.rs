@@ -20,8 +20,6 @@ const LONGEST_LIFE: u64 = 2500;
 struct Siege {
     scratch: Scratch,
     server: Sshd,
-    /// How our program reaches the server.
-    config: PathBuf,
     /// As it is reached from here without a server.
     local: Repo,
     /// As it is reached over the server.
@@ -63,7 +61,6 @@ impl Siege {
         let remote = scratch.repo_at(server.location(&local.location), &local.password);
         Self {
             scratch,
-            config: server.client_config(),
             server,
             local,
             remote,
@@ -82,7 +79,8 @@ impl Siege {
             _ => {
                 let ours = one_restic();
                 let mut command = ours.command(&self.remote);
-                command.arg("-o").arg(format!("sftp.config={}", self.config.display()));
+                let config = self.server.client_config();
+                command.arg("-o").arg(format!("sftp.config={}", config.display()));
                 return (ours.name, command);
             }
         };
