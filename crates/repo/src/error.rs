@@ -83,8 +83,8 @@ pub enum Error {
         /// One of the missing blobs.
         blob: BlobHandle,
     },
-    /// Somebody else removed what a plan is about, between making the plan and carrying it out.
-    #[error("somebody else removed index files meanwhile")]
+    /// Somebody else rewrote the index that a plan is about, between making the plan and carrying it out.
+    #[error("somebody else rewrote the index meanwhile")]
     Overtaken,
     /// No file matches the id or prefix that was given.
     #[error("no {file_type} matches {query:?}")]

@@ -45,7 +45,7 @@ impl Repacked {
     /// Takes what is of no use out of the index. The caller holds an exclusive lock.
     ///
     /// # Errors
-    /// [`Error::Overtaken`] if somebody else removed something since the plan was made. Whatever the
+    /// [`Error::Overtaken`] if somebody else rewrote the index since the plan was made. Whatever the
     /// storage says; what was not removed yet stays.
     pub async fn unlist(
         self,
@@ -93,10 +93,19 @@ async fn arrivals(repository: &Repository, marked: &Marked, ours: &[Id]) -> Resu
             return Err(Error::Overtaken);
         }
     }
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let planned: HashSet<&Id> = marked.index.pack_ids().iter().collect();
     let mut arrived = Vec::new();
     for id in found {
         let json = repository.load_unpacked(FileType::Index, id).await?;
         let file = IndexFile::decode(id, &json)?;
+        // A backup only lists packs of its own. Somebody has made another index of the packs that the plan
+        // is about, and did not get to removing the old one; packs that it lists must not go.
+        if packs_of(&file).any(|pack| planned.contains(&pack)) {
+            return Err(Error::Overtaken);
+        }
         for pack in &file.packs {
             marked.index.add_pack(pack.pack, &pack.blobs);
         }

@@ -237,6 +237,21 @@ async fn another_prune_in_between_ends_it() {
 }
 
 #[tokio::test]
+async fn a_repair_in_between_that_was_killed_ends_it() {
+    let two = Two::new().await;
+    two.workshop.forget(two.snapshots[0]).await;
+    let repacked = two.workshop.repacked(&tight()).await;
+    // It has stored its new index and not removed the old one yet, and its lock was removed.
+    two.workshop.index([two.pack.clone()]).await;
+    let error = two.workshop.sweep(repacked).await.unwrap_err();
+    assert!(matches!(error, Error::Overtaken), "{error}");
+    assert!(two.workshop.packs().await.contains(&two.pack.pack));
+    two.workshop.prune(&tight()).await.unwrap();
+    let report = two.workshop.assert_sound().await;
+    assert_eq!((report.unused.len(), report.hints.len()), (0, 0));
+}
+
+#[tokio::test]
 async fn without_the_exclusive_lock_the_work_is_kept_for_the_next_prune() {
     let two = Two::new().await;
     two.workshop.forget(two.snapshots[0]).await;
