@@ -99,11 +99,11 @@ mod tests {
 
     #[test]
     fn the_folder_is_where_restic_has_it() {
-        let home = ("HOME", "/root");
+        let home = ("HOME", "/home/one");
         let xdg = ("XDG_CACHE_HOME", "/var/cache");
         let variable = ("RESTIC_CACHE_DIR", "/fast");
         for (option, variables, path) in [
-            (None, &[home][..], Some("/root/.cache/restic")),
+            (None, &[home][..], Some("/home/one/.cache/restic")),
             (None, &[home, xdg], Some("/var/cache/restic")),
             (None, &[home, xdg, variable], Some("/fast")),
             (Some("/given"), &[home, variable], Some("/given")),

@@ -136,13 +136,7 @@ impl Packer {
         plaintext: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Result<Saved> {
-        let index = &self.shared.index;
-        if !index.claim(&handle) {
-            return Ok(Saved::Known);
-        }
-        self.save_again(encoder, handle, plaintext, scratch).inspect_err(|_| {
-            index.unclaim(&handle);
-        })
+        self.claimed(&handle, || self.save_again(encoder, handle, plaintext, scratch))
     }
 
     /// As [`Self::save`], but stores a blob that is known, too: one of which no copy can be read.
@@ -153,10 +147,9 @@ impl Packer {
         plaintext: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Result<Saved> {
-        let counters = &self.shared.counters;
-        let stored = self.add(encoder, handle, plaintext, scratch)?;
-        counters.count(handle.blob_type, plaintext.len() as u64, stored);
-        Ok(Saved::New { stored })
+        let encoded = encoder.encode(handle, plaintext, scratch)?;
+        self.push(handle, scratch, encoded.uncompressed_length)?;
+        Ok(self.count(handle, plaintext.len() as u64, scratch))
     }
 
     /// Stores a blob as another pack has it, already sealed with the key of this repository, unless it is
@@ -165,36 +158,33 @@ impl Packer {
     /// # Errors
     /// As [`Self::save`].
     pub fn save_sealed(&self, entry: &BlobEntry, sealed: &[u8]) -> Result<Saved> {
-        let Shared { index, counters, dry_run, .. } = &*self.shared;
-        let handle = entry.handle;
-        if !index.claim(&handle) {
-            return Ok(Saved::Known);
-        }
-        if !dry_run {
-            self.push(handle, sealed, entry.uncompressed_length).inspect_err(|_| {
-                index.unclaim(&handle);
-            })?;
-        }
-        counters.count(handle.blob_type, entry.plaintext_length(), sealed.len() as u64);
-        Ok(Saved::New { stored: sealed.len() as u64 })
+        self.claimed(&entry.handle, || {
+            self.push(entry.handle, sealed, entry.uncompressed_length)?;
+            Ok(self.count(entry.handle, entry.plaintext_length(), sealed))
+        })
     }
 
-    fn add(
-        &self,
-        encoder: &mut Encoder,
-        handle: BlobHandle,
-        plaintext: &[u8],
-        scratch: &mut Vec<u8>,
-    ) -> Result<u64> {
-        let encoded = encoder.encode(handle, plaintext, scratch)?;
-        let stored = scratch.len() as u64;
-        if !self.shared.dry_run {
-            self.push(handle, scratch, encoded.uncompressed_length)?;
+    /// Stores a blob, unless it is known or somebody else is about to store it.
+    fn claimed(&self, handle: &BlobHandle, store: impl FnOnce() -> Result<Saved>) -> Result<Saved> {
+        let index = &self.shared.index;
+        if !index.claim(handle) {
+            return Ok(Saved::Known);
         }
-        Ok(stored)
+        store().inspect_err(|_| {
+            index.unclaim(handle);
+        })
+    }
+
+    fn count(&self, handle: BlobHandle, plaintext: u64, sealed: &[u8]) -> Saved {
+        let stored = sealed.len() as u64;
+        self.shared.counters.count(handle.blob_type, plaintext, stored);
+        Saved::New { stored }
     }
 
     fn push(&self, handle: BlobHandle, sealed: &[u8], uncompressed_length: u32) -> Result<()> {
+        if self.shared.dry_run {
+            return Ok(());
+        }
         let options = self.shared.repository.options();
         let open = self.shared.open_packs(handle.blob_type);
         if let Some(builder) = open.push(handle, sealed, uncompressed_length, options.pack_size)? {
