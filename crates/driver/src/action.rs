@@ -10,10 +10,14 @@ use std::ffi::OsString;
 use crate::environment::Environment;
 use crate::exit::{ExitCode, Failure, Result};
 use crate::global::{GlobalArgs, Settings};
+use crate::host::{job, stop};
 use crate::opennebula::datastore::{Datastore, RepositoryId};
 use crate::report::terminal::Terminal;
 use crate::session::Session;
 use crate::signals::Interrupt;
+
+pub mod backup;
+pub mod backup_cancel;
 
 /// The word that comes before the name of an action.
 pub const COMMAND: &str = "datastore";
@@ -29,6 +33,12 @@ pub fn run(arguments: &[OsString]) -> Result {
     let Some((action, arguments)) = arguments.split_first() else {
         return Err(Failure::new("no action is given; it is OpenNebula who calls this"));
     };
+    match &**action {
+        // Those that run on a host.
+        job::ACTION => return job::run(arguments),
+        stop::ACTION => return stop::run(arguments),
+        _ => {}
+    }
     if UNSUPPORTED.contains(&&**action) {
         return Err(Failure::unsupported(action));
     }
@@ -45,8 +55,14 @@ pub fn run(arguments: &[OsString]) -> Result {
     done.map_err(Failure::for_daemon)
 }
 
-async fn act(action: &str, _arguments: &[String], _session: &Session) -> Result {
-    Err(Failure::new(format_args!("there is no action {action}")))
+async fn act(action: &str, arguments: &[String], session: &Session) -> Result {
+    let guard = &session.interrupt;
+    match action {
+        // It has to stop what it started elsewhere before it ends.
+        "backup" => backup::run(arguments, session).await,
+        "backup_cancel" => guard.guard(backup_cancel::run(arguments, session)).await,
+        _ => Err(Failure::new(format_args!("there is no action {action}"))),
+    }
 }
 
 impl Session {

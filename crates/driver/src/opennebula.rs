@@ -14,5 +14,6 @@ pub mod element;
 pub mod image;
 pub mod increments;
 pub mod installation;
+pub mod place;
 pub mod url;
 pub mod vm;

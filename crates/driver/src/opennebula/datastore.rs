@@ -5,6 +5,7 @@ use std::fmt;
 use restic_repo::Compression;
 use restic_repo::prune::MaxUnused;
 use restic_sftp::Location;
+use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
 use crate::environment::Environment;
@@ -53,7 +54,7 @@ pub struct Datastore {
 }
 
 /// What a backup may take of the host it runs on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
     /// `nice`, 0 to 19.
     pub nice: Option<u8>,
@@ -201,9 +202,10 @@ fn base_path(text: &str) -> Result<String> {
     Ok(format!("/{}", parts.join("/")))
 }
 
-fn is_host(text: &str) -> bool {
+/// Whether a text can be the name or address of a host, and no option of a program.
+pub fn is_host(text: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-._:[]%".contains(c);
-    !text.starts_with('-') && text.chars().all(is_part)
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(is_part)
 }
 
 fn is_user(text: &str) -> bool {
