@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use restic_repo::blob::BlobHandle;
+use restic_repo::BlobHandle;
 use restic_repo::dump::{self, Sink};
 use restic_repo::index::Index;
 use restic_repo::node::Node;
