@@ -16,8 +16,18 @@ use crate::report::terminal::Terminal;
 use crate::session::Session;
 use crate::signals::Interrupt;
 
+mod archive;
 pub mod backup;
 pub mod backup_cancel;
+mod downloader;
+mod ls;
+mod monitor;
+pub mod reclaim;
+pub mod repository;
+mod restore;
+mod rm;
+mod stat;
+mod stream;
 
 /// The word that comes before the name of an action.
 pub const COMMAND: &str = "datastore";
@@ -50,17 +60,25 @@ pub fn run(arguments: &[OsString]) -> Result {
         environment,
         terminal,
         Interrupt::listen_quietly,
-        async |session| act(action, arguments, session).await,
+        async |session| match &**action {
+            // It has to stop what it started elsewhere before it ends.
+            "backup" => backup::run(session, arguments).await,
+            action => session.interrupt.guard(act(action, arguments, session)).await,
+        },
     );
     done.map_err(Failure::for_daemon)
 }
 
 async fn act(action: &str, arguments: &[String], session: &Session) -> Result {
-    let guard = &session.interrupt;
     match action {
-        // It has to stop what it started elsewhere before it ends.
-        "backup" => backup::run(arguments, session).await,
-        "backup_cancel" => guard.guard(backup_cancel::run(arguments, session)).await,
+        "backup_cancel" => backup_cancel::run(session, arguments).await,
+        "ls" => ls::run(session, arguments).await,
+        "monitor" => monitor::run(session).await,
+        "restic_downloader" => downloader::run(session, arguments).await,
+        "restore" => restore::run(session).await,
+        "rm" => rm::run(session).await,
+        "stat" => stat::run(session).await,
+        "stream" => stream::run(session, arguments).await,
         _ => Err(Failure::new(format_args!("there is no action {action}"))),
     }
 }

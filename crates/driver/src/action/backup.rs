@@ -10,12 +10,14 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tokio::time::{sleep, timeout};
 
+use crate::environment::Environment;
 use crate::exit::{ExitCode, Failure, Result};
 use crate::host::link::Log;
 use crate::host::message::{Bounds, Done, Job, Outcome};
 use crate::host::run;
 use crate::host::ssh::Host;
 use crate::opennebula::action_data::{self, ActionData};
+use crate::opennebula::api::Api;
 use crate::opennebula::datastore::{Datastore, RepositoryId};
 use crate::opennebula::installation::Installation;
 use crate::opennebula::place::Place;
@@ -51,7 +53,7 @@ struct Plan {
 
 /// Backs up the disks of a VM, which OpenNebula has laid out on a host, and prints the snapshot's id, its
 /// size in MiB, and the format of its disks.
-pub async fn run(arguments: &[String], session: &Session) -> Result {
+pub async fn run(session: &Session, arguments: &[String]) -> Result {
     let order = Order::parse(arguments)?;
     let plan = session.interrupt.guard(order.plan(session)).await;
     let plan = plan.map_err(|failure| match failure.code() {
@@ -163,15 +165,39 @@ impl Order {
     }
 
     /// Which repository the backup belongs into: the VM's, or that of the backup job; but an increment
-    /// belongs where the backup is that it is an increment to.
+    /// belongs where the backup is that it is an increment to, whoever orders it.
     async fn repository(
         &self,
         vm: Option<&Vm>,
-        session: &Session,
+        environment: &Environment,
         log: &Log,
     ) -> Result<RepositoryId> {
-        let _ = (vm, session, log);
-        Ok(RepositoryId::new(self.vm, self.job))
+        let usual = RepositoryId::new(self.vm, self.job);
+        let Some(image) = vm.and_then(|vm| vm.incremental_backup) else { return Ok(usual) };
+        let asked = async { Api::of(environment)?.backup_job_of(image).await };
+        match (asked.await, self.job) {
+            (Ok(job), _) => {
+                let found = RepositoryId::new(self.vm, job);
+                if found != usual {
+                    log.note(format_args!(
+                        "this is an increment to image {image}, so it goes to repository {found}"
+                    ));
+                }
+                Ok(found)
+            }
+            // A VM's increments are its own, unless it once was in a backup job.
+            (Err(failure), None) => {
+                log.warn(format_args!(
+                    "cannot ask OpenNebula where the backup is that this is an increment to, and take \
+                     it to be in repository {usual}: {failure}"
+                ));
+                Ok(usual)
+            }
+            (Err(failure), Some(_)) => Err(failure.while_doing(format_args!(
+                "cannot ask OpenNebula in which repository image {image} is, which this is an \
+                 increment to"
+            ))),
+        }
     }
 
     /// Finds out what it takes to carry it out.
@@ -182,7 +208,7 @@ impl Order {
         // Before 6.10.1, OpenNebula says nothing of the VM.
         let vm = action_data::part(&document, "VM").ok().map(Vm::parse).transpose()?;
         let log = Log { terminal: Arc::clone(&session.terminal), vm: self.vm };
-        let repository = self.repository(vm.as_ref(), session, &log).await?;
+        let repository = self.repository(vm.as_ref(), &session.environment, &log).await?;
         let settings = datastore.settings(&repository, &session.environment)?;
         Ok(Plan {
             host: Host::new(self.place.reader(vm.as_ref()), &session.environment)?,
