@@ -22,6 +22,7 @@ pub mod backup_cancel;
 mod downloader;
 mod ls;
 mod monitor;
+pub mod new_repository;
 pub mod reclaim;
 pub mod repository;
 mod restore;

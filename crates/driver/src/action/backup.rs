@@ -1,15 +1,11 @@
 //! `backup`
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use restic_repo::Error;
-use restic_repo::repository::{InitOptions, Repository};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use crate::action::new_repository;
 use crate::environment::Environment;
 use crate::exit::{ExitCode, Failure, Result};
 use crate::host::link::Log;
@@ -24,10 +20,6 @@ use crate::opennebula::place::Place;
 use crate::opennebula::vm::Vm;
 use crate::session::Session;
 
-/// This program, which those who make repositories lock, so that no two make the same one.
-const MYSELF: &str = "/proc/self/exe";
-/// How often to look whether somebody else has made his.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How long a repository that is being made may still take when the backup is cancelled: less than users
 /// wait, and much more than the moment in which an interruption would leave half of it.
 const FAREWELL: Duration = Duration::from_millis(3500);
@@ -87,24 +79,12 @@ impl Plan {
         }
     }
 
-    /// Makes the repository of a VM or a backup job that has none yet. The VMs of a job are backed up side
-    /// by side, so others may be about to make it as well.
+    /// Makes the repository of a VM or a backup job that has none yet.
     async fn make_repository(&self, session: &Session) -> Result {
         self.log.note(format_args!("making the repository {}", self.job.repository));
         let there = session.for_repository(&self.datastore, &self.repository)?;
         // Half a repository would be in the way of all that follow, so this is not dropped halfway.
-        let mut making = tokio::spawn(async move {
-            let _turn = turn().await;
-            let access = &there.settings.access;
-            let backend = there.backend(access).await?;
-            let password = there.password(access, "").await?;
-            let init = InitOptions::new(there.identity());
-            match Repository::init(backend, &password, init, there.repository_options()).await {
-                // Somebody else was quicker. Whether it is a repository, the backup will see.
-                Ok(_) | Err(Error::AlreadyInitialized { .. }) => Ok(()),
-                Err(error) => Err(Failure::from(error)),
-            }
-        });
+        let mut making = tokio::spawn(async move { new_repository::make(&there).await });
         tokio::select! {
             made = &mut making => made.unwrap_or_else(|error| {
                 Err(Failure::new(format_args!("the repository was not made: {error}")))
@@ -113,19 +93,6 @@ impl Plan {
                 let _ = timeout(FAREWELL, making).await;
                 Err(cancelled())
             }
-        }
-    }
-}
-
-/// Waits until nobody else on this front-end makes a repository. Where there is no telling, it goes
-/// without.
-async fn turn() -> Option<File> {
-    let file = File::open(MYSELF).ok()?;
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Some(file),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => sleep(PAUSE).await,
-            Err(_) => return None,
         }
     }
 }
@@ -189,7 +156,8 @@ impl Order {
             (Err(failure), None) => {
                 log.warn(format_args!(
                     "cannot ask OpenNebula where the backup is that this is an increment to, and take \
-                     it to be in repository {usual}: {failure}"
+                     it to be in repository {usual}: {}",
+                    failure.message().trim_start_matches("Fatal: ")
                 ));
                 Ok(usual)
             }

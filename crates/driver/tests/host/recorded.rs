@@ -33,18 +33,25 @@ fn grammar(printed: &str) -> Vec<String> {
 
 #[test]
 fn every_recorded_call_gives_what_upstream_gave() {
-    let site = Site::new();
+    let mut site = Site::new();
+    // That of the recordings' first datastore.
+    "opennebula".clone_into(&mut site.password);
     let calls: Vec<Call> = serde_json::from_str(include_str!("recorded/backups.json")).unwrap();
     fs::write(site.scratch.path().join("auth"), "oneadmin:secret").unwrap();
     let api = api::with_image("<IMAGE><ID>3</ID></IMAGE>");
     let datastores = site.scratch.path().join("datastores").display().to_string();
     let user = site.server.user();
-    let mut seen = 0;
-    for call in calls.iter().filter(|call| call.case != "cancelled_nice_ionice_bridge_bwlimit") {
+    let mut calls: Vec<_> =
+        calls.into_iter().filter(|call| !call.case.starts_with("cancelled_")).collect();
+    // A password is wrong only where there is a repository.
+    calls.sort_by_key(|call| call.code);
+    assert!(calls.len() > 20);
+    for call in &calls {
         let here = |text: &str| {
             text.replace("/var/lib/one//datastores", &datastores)
                 .replace("localhost:", "node1:")
                 .replace("<LAST_BRIDGE><![CDATA[127.0.0.1]]>", "<LAST_BRIDGE><![CDATA[node1]]>")
+                .replace("<LAST_BRIDGE><![CDATA[localhost]]>", "<LAST_BRIDGE><![CDATA[node1]]>")
                 .replace(
                     "<RESTIC_SFTP_SERVER><![CDATA[127.0.0.1]]>",
                     "<RESTIC_SFTP_SERVER><![CDATA[vault]]>",
@@ -75,9 +82,7 @@ fn every_recorded_call_gives_what_upstream_gave() {
         let printed = String::from_utf8(outcome.stdout.clone()).unwrap();
         assert_eq!(grammar(&printed), grammar(&call.printed), "{}: {outcome}", call.case);
         assert_eq!(complaint(&outcome).lines().count(), usize::from(call.code != 0), "{outcome}");
-        seen += 1;
     }
-    assert!(seen > 20);
     // A backup job's backup of a VM that has increments of its own is one of them.
     assert!(!site.snapshots("1").is_empty() && site.snapshots("job_0").len() == 1);
 }

@@ -33,9 +33,9 @@ fn files_with(folder: &Path, secret: &str) -> Vec<String> {
 fn the_password_is_in_no_argument_no_environment_no_file_and_no_output() {
     let mut site = Site::new();
     UNIQUE.clone_into(&mut site.password);
-    site.lay_out(5, &data::ctr(b"disk", 8 << 20));
     let attributes = "<RESTIC_BWLIMIT>2000</RESTIC_BWLIMIT>";
     for cancel in [false, true] {
+        site.lay_out(5, &data::ctr(&[cancel.into()], 8 << 20));
         let mut child = start(&mut site.backup(5), &site.message(5, attributes, ""));
         let mut rounds = 0;
         while child.try_wait().unwrap().is_none() {

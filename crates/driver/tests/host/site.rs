@@ -299,9 +299,12 @@ impl Agent {
     }
 
     fn add(&self, key: &Path) {
-        let mut add = Command::new("ssh-add");
-        add.arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).stderr(Stdio::null());
-        assert!(add.status().unwrap().success(), "ssh-add fails");
+        // The socket is there before anybody listens to it.
+        wait_for("the agent takes a key", || {
+            let mut add = Command::new("ssh-add");
+            add.arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).stderr(Stdio::null());
+            add.status().unwrap().success()
+        });
     }
 }
 
