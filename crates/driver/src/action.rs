@@ -74,11 +74,11 @@ async fn act(action: &str, arguments: &[String], session: &Session) -> Result {
     match action {
         "backup_cancel" => backup_cancel::run(session, arguments).await,
         "ls" => ls::run(session, arguments).await,
-        "monitor" => monitor::run(session).await,
+        "monitor" => monitor::run(session, arguments).await,
         "restic_downloader" => downloader::run(session, arguments).await,
-        "restore" => restore::run(session).await,
-        "rm" => rm::run(session).await,
-        "stat" => stat::run(session).await,
+        "restore" => restore::run(session, arguments).await,
+        "rm" => rm::run(session, arguments).await,
+        "stat" => stat::run(session, arguments).await,
         "stream" => stream::run(session, arguments).await,
         _ => Err(Failure::new(format_args!("there is no action {action}"))),
     }
