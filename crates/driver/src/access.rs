@@ -10,17 +10,19 @@ use zeroize::Zeroizing;
 use crate::environment::Environment;
 use crate::exit::{Failure, Result};
 use crate::location::Location;
-use crate::password::{self, Bytes};
+use crate::password::{self, Bytes, Secret};
 use crate::text_file;
 use crate::words;
 
-/// Where a repository is, and where its password comes from. Holds no password itself.
+/// Where a repository is, and where its password comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// The location, given as such.
     pub location: Option<String>,
     /// A file that holds the location.
     pub location_file: Option<PathBuf>,
+    /// The password, where somebody else has found it already. It goes before all that follows.
+    pub password: Option<Secret>,
     /// A file that holds the password.
     pub password_file: Option<PathBuf>,
     /// A command that prints the password.
@@ -73,6 +75,7 @@ impl Access {
     /// Whether there is a password, or somewhere to get it from, without asking.
     pub fn gives_password(&self, environment: &Environment) -> bool {
         self.without_password
+            || self.password.is_some()
             || self.password_file.is_some()
             || self.password_command.is_some()
             || environment.value(self.password_variable).is_some()
@@ -85,6 +88,9 @@ impl Access {
     }
 
     fn stored_bytes(&self, environment: &Environment) -> Result<Option<Bytes>> {
+        if let Some(password) = &self.password {
+            return Ok(Some(Bytes::new(password.reveal().as_bytes().to_vec())));
+        }
         let found = self.find_password(environment)?.filter(|password| !password.is_empty());
         match (self.without_password, found) {
             (true, Some(_)) => Err(Failure::new(

@@ -31,6 +31,8 @@ pub enum ExitCode {
     WrongPassword = 12,
     /// Stopped by SIGINT or SIGTERM.
     Interrupted = 130,
+    /// Any failure of one of OpenNebula's actions: what a script that ends with `exit(-1)` shows.
+    Action = 255,
     /// Nobody reads the output any more: what a shell shows for a program killed by SIGPIPE.
     OutputClosed = 141,
 }
@@ -52,6 +54,11 @@ impl Failure {
     /// A failure with this exit code.
     pub fn with_code(code: ExitCode, message: impl fmt::Display) -> Self {
         Self { code, message: format!("Fatal: {message}") }
+    }
+
+    /// A failure with exactly this message.
+    pub fn plain(code: ExitCode, message: String) -> Self {
+        Self { code, message }
     }
 
     /// The backup was made, but something could not be read.
@@ -84,6 +91,22 @@ impl Failure {
     /// What is told to the operator. Empty where nobody is there to be told.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The same for OpenNebula's daemon, which shows it to users and keeps it in a VM's template: one
+    /// line, without quotes, which would break the shell text that the template later becomes part of.
+    #[must_use]
+    pub fn for_daemon(self) -> Self {
+        if self.code == ExitCode::OutputClosed {
+            return self;
+        }
+        let text = self.message.strip_prefix("Fatal: ").unwrap_or(&self.message);
+        let message = text
+            .chars()
+            .filter(|c| !matches!(c, '\'' | '"' | '`' | '\\'))
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        Self { code: ExitCode::Action, message }
     }
 
     /// The same, with what was being done in front of the message.

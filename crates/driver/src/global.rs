@@ -139,6 +139,8 @@ pub struct Settings {
     pub compression: Compression,
     /// When a pack is full, in bytes; the library's default if not given.
     pub pack_size: Option<usize>,
+    /// How many threads compute; as many as there are processors if not given.
+    pub workers: Option<usize>,
     /// Whether data is decoded and compared before it is stored.
     pub verify: bool,
     /// Whether local copies of metadata are kept.
@@ -174,6 +176,7 @@ impl Settings {
         let access = Access {
             location: text(args.repo, "RESTIC_REPOSITORY").filter(|text| !text.is_empty()),
             location_file: path(args.repository_file, "RESTIC_REPOSITORY_FILE"),
+            password: None,
             password_file: path(args.password_file, "RESTIC_PASSWORD_FILE"),
             password_command: text(args.password_command, "RESTIC_PASSWORD_COMMAND"),
             password_variable: "RESTIC_PASSWORD",
@@ -191,6 +194,7 @@ impl Settings {
             limit_download: bytes_per_second(args.limit_download),
             compression: compression(args.compression, environment)?,
             pack_size: pack_size(args.pack_size, environment)?,
+            workers: None,
             verify: !args.no_extra_verify,
             cache: !args.no_cache,
             cache_folder: path(args.cache_dir, "RESTIC_CACHE_DIR"),

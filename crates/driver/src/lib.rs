@@ -5,6 +5,7 @@
 //! * [`global`], [`selection`], [`patterns`] and [`targets`] are groups of options.
 //! * [`access`], [`location`], [`storage`], [`password`] and [`cache`] say how a repository is opened.
 //! * [`exit`] says how a command ends: exit codes and the sentence an operator reads.
+//! * [`action`] holds OpenNebula's actions, one file each; [`opennebula`] is what they hear and say.
 //! * [`report`] is what is printed: tables, JSON, progress.
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use signals::Interrupt;
 use storage::Servers;
 
 pub mod access;
+pub mod action;
 pub mod arenas;
 pub mod arguments;
 pub mod cache;
@@ -34,6 +36,7 @@ pub mod exit;
 pub mod glob;
 pub mod global;
 pub mod location;
+pub mod opennebula;
 pub mod password;
 pub mod patterns;
 pub mod replacement;
@@ -59,6 +62,9 @@ const TIDY_TIME: Duration = Duration::from_secs(10);
 
 /// Runs a command line, the name of the program included, to its end.
 pub fn run(arguments: &[OsString]) -> Result {
+    if arguments.get(1).is_some_and(|word| word == action::COMMAND) {
+        return action::run(&arguments[2..]);
+    }
     let CommandLine { global, command } = match arguments::parse(arguments)? {
         Request::Run(line) => *line,
         Request::Help(text) => {
@@ -69,25 +75,39 @@ pub fn run(arguments: &[OsString]) -> Result {
     };
     let environment = Environment::of_process();
     let settings = Settings::resolve(global, &environment)?;
+    let terminal = Terminal::new(settings.verbosity, settings.json);
+    in_session(settings, environment, terminal, Interrupt::listen, async |session| {
+        command.run(session).await
+    })
+}
+
+/// Does some work in a session of its own: until it is done, or somebody wants it to stop; and tidies up
+/// behind it.
+fn in_session(
+    settings: Settings,
+    environment: Environment,
+    terminal: Terminal,
+    listen: impl FnOnce() -> std::io::Result<Interrupt>,
+    work: impl AsyncFnOnce(&Session) -> Result,
+) -> Result {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format_args!("cannot start: {error}")))?;
     let result = runtime.block_on(async {
-        let interrupt = Interrupt::listen()
+        let interrupt = listen()
             .map_err(|error| Failure::new(format_args!("cannot listen for signals: {error}")))?;
-        let terminal = Arc::new(Terminal::new(settings.verbosity, settings.json));
         let session = Session {
             settings,
             environment,
-            terminal,
+            terminal: Arc::new(terminal),
             interrupt,
             keepers: Keepers::default(),
             servers: Servers::default(),
         };
         let work = async {
             tokio::select! {
-                result = command.run(&session) => result,
+                result = work(&session) => result,
                 failure = session.terminal.closed() => Err(failure),
             }
         };

@@ -1,5 +1,6 @@
 //! Passwords: read from files, asked for at the terminal.
 
+use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -16,6 +17,28 @@ pub const TRIES: u32 = 3;
 
 /// The password itself.
 pub type Bytes = Zeroizing<Vec<u8>>;
+
+/// A secret text that is passed on: it is never shown, and zeroed when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// A secret of this text, which is moved, not copied.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text, for those who need it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
 
 /// A password of these bytes, which are moved, not copied.
 pub fn from_bytes(mut bytes: Bytes) -> Password {

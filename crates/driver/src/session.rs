@@ -68,6 +68,18 @@ pub struct Contents {
 }
 
 impl Session {
+    /// The same session with other settings.
+    pub fn with(&self, settings: Settings) -> Self {
+        Self {
+            settings,
+            environment: self.environment.clone(),
+            terminal: Arc::clone(&self.terminal),
+            interrupt: self.interrupt.clone(),
+            keepers: self.keepers.clone(),
+            servers: self.servers.clone(),
+        }
+    }
+
     /// The password of a repository: from where the options say, else asked for.
     pub async fn password(&self, access: &Access, prompt: &str) -> Result<Password> {
         let (access, environment) = (access.clone(), self.environment.clone());
@@ -117,7 +129,7 @@ impl Session {
             compression: self.settings.compression,
             pack_size: self.settings.pack_size.unwrap_or(defaults.pack_size),
             verify: self.settings.verify,
-            workers: defaults.workers,
+            workers: self.settings.workers.unwrap_or(defaults.workers),
         }
     }
 

@@ -18,8 +18,17 @@ use crate::exit::{ExitCode, Failure, Result};
 pub struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
-    /// Starts to listen for signals. To be called once, inside the runtime.
+    /// Starts to listen for signals, and says so when one comes. To be called once, inside the runtime.
     pub fn listen() -> io::Result<Self> {
+        Self::listen_and(complain)
+    }
+
+    /// Starts to listen for signals without a word.
+    pub fn listen_quietly() -> io::Result<Self> {
+        Self::listen_and(|_| ())
+    }
+
+    fn listen_and(say: fn(&str)) -> io::Result<Self> {
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::spawn(async move { while hangup.recv().await.is_some() {} });
 
@@ -34,7 +43,7 @@ impl Interrupt {
                 }
             };
             let name = next().await;
-            complain(&format!("\r{name} received, cleaning up; once more to stop at once\n"));
+            say(&format!("\r{name} received, cleaning up; once more to stop at once\n"));
             sender.send_replace(true);
             next().await;
             std::process::exit(ExitCode::Interrupted as i32);

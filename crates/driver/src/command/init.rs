@@ -152,6 +152,7 @@ impl FromArgs {
         Access {
             location: self.from_repo.or_else(|| environment.text("RESTIC_FROM_REPOSITORY")),
             location_file: path(self.from_repository_file, "RESTIC_FROM_REPOSITORY_FILE"),
+            password: None,
             password_file: path(self.from_password_file, "RESTIC_FROM_PASSWORD_FILE"),
             password_command: self
                 .from_password_command

@@ -11,6 +11,9 @@ use tokio::sync::watch;
 use crate::exit::{Failure, Result};
 use crate::report::json;
 
+/// How often a daemon's log is told how far something is: a VM's log is read afterwards, by people.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 /// How much an operator wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
@@ -24,6 +27,18 @@ pub enum Verbosity {
     Debug,
 }
 
+/// Who reads the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    /// An operator.
+    People,
+    /// A script that reads JSON.
+    Json,
+    /// OpenNebula's daemon: standard output has results and nothing else; lines of standard error that
+    /// begin with `INFO:` or `WARN:` go to its log, and any other counts as an error.
+    Daemon,
+}
+
 /// Where all output goes. Lines from several threads do not mix.
 ///
 /// Errors of standard output are kept and told at the end, or by [`Self::closed`]: what reports
@@ -31,7 +46,7 @@ pub enum Verbosity {
 #[derive(Debug)]
 pub struct Terminal {
     verbosity: Verbosity,
-    as_json: bool,
+    style: Style,
     output: Mutex<BufWriter<Stdout>>,
     is_terminal: bool,
     status: Option<ProgressBar>,
@@ -41,20 +56,29 @@ pub struct Terminal {
 impl Terminal {
     /// The terminal of this process. With `as_json`, lines for people are left out.
     pub fn new(verbosity: Verbosity, as_json: bool) -> Self {
-        let is_terminal = io::stdout().is_terminal();
-        let shows_status = is_terminal && !as_json && verbosity > Verbosity::Quiet;
+        Self::of_style(verbosity, if as_json { Style::Json } else { Style::People })
+    }
+
+    /// The same for one of OpenNebula's actions: what is said goes to the daemon's log.
+    pub fn of_daemon() -> Self {
+        Self::of_style(Verbosity::Normal, Style::Daemon)
+    }
+
+    fn of_style(verbosity: Verbosity, style: Style) -> Self {
+        let is_terminal = io::stdout().is_terminal() && style != Style::Daemon;
+        let shows_status = is_terminal && style == Style::People && verbosity > Verbosity::Quiet;
         let status = shows_status.then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout_with_hz(20));
             bar.with_style(ProgressStyle::with_template("{msg}").expect("one known placeholder"))
         });
         let output = Mutex::new(BufWriter::with_capacity(1 << 16, io::stdout()));
         let failure = watch::Sender::new(None);
-        Self { verbosity, as_json, output, is_terminal, status, failure }
+        Self { verbosity, style, output, is_terminal, status, failure }
     }
 
     /// Whether output is JSON for scripts.
     pub fn is_json(&self) -> bool {
-        self.as_json
+        self.style == Style::Json
     }
 
     /// Whether standard output is a terminal.
@@ -79,8 +103,13 @@ impl Terminal {
 
     /// Prints a line for people at this verbosity and above; never in JSON mode.
     pub fn say(&self, from: Verbosity, line: impl AsRef<[u8]>) {
-        if !self.as_json && self.verbosity >= from {
-            self.print(line);
+        if self.verbosity < from {
+            return;
+        }
+        match self.style {
+            Style::People => self.print(line),
+            Style::Json => {}
+            Style::Daemon => self.log("INFO", line.as_ref()),
         }
     }
 
@@ -103,7 +132,21 @@ impl Terminal {
 
     /// Prints a line to standard error.
     pub fn error(&self, line: impl AsRef<[u8]>) {
-        let line = terminated(line.as_ref());
+        match self.style {
+            Style::Daemon => self.log("WARN", line.as_ref()),
+            Style::People | Style::Json => self.write_error(line.as_ref()),
+        }
+    }
+
+    /// Writes to the daemon's log. A line that has several becomes as many.
+    fn log(&self, severity: &str, text: &[u8]) {
+        for line in String::from_utf8_lossy(text).lines().filter(|line| !line.trim().is_empty()) {
+            self.write_error(format!("{severity}: {line}").as_bytes());
+        }
+    }
+
+    fn write_error(&self, line: &[u8]) {
+        let line = terminated(line);
         // Nothing can be said about an error of standard error.
         self.around_status(|| drop(io::stderr().lock().write_all(&line)));
     }
@@ -117,7 +160,13 @@ impl Terminal {
     pub fn show_status(&self, text: &str) {
         match &self.status {
             Some(bar) => bar.set_message(text.to_owned()),
-            None => self.print(text.lines().next().unwrap_or_default()),
+            None => {
+                let line = text.lines().next().unwrap_or_default();
+                match self.style {
+                    Style::Daemon => self.log("INFO", line.as_bytes()),
+                    Style::People | Style::Json => self.print(line),
+                }
+            }
         }
     }
 
@@ -138,7 +187,8 @@ impl Terminal {
         match frames {
             Some(rate) => Some(Duration::from_secs_f64(1.0 / rate.clamp(1e-6, 60.0))),
             None if self.verbosity == Verbosity::Quiet => None,
-            None if self.as_json || self.status.is_some() => Some(Duration::from_millis(100)),
+            None if self.style == Style::Daemon => Some(LOG_INTERVAL),
+            None if self.is_json() || self.status.is_some() => Some(Duration::from_millis(100)),
             None => None,
         }
     }

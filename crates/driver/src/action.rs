@@ -1,0 +1,64 @@
+//! The actions of OpenNebula's backup datastore. Each file has one.
+//!
+//! OpenNebula's daemon calls `remotes/datastore/restic/<action>`, which calls this program as
+//! `one-restic datastore <action>` with the same arguments and the same standard input. What an action
+//! prints to standard output is its result; a line of standard error that begins with `INFO:` or `WARN:`
+//! goes to a log; and the one line that it prints when it fails is what users see.
+
+use std::ffi::OsString;
+
+use crate::environment::Environment;
+use crate::exit::{ExitCode, Failure, Result};
+use crate::global::{GlobalArgs, Settings};
+use crate::opennebula::datastore::{Datastore, RepositoryId};
+use crate::report::terminal::Terminal;
+use crate::session::Session;
+use crate::signals::Interrupt;
+
+/// The word that comes before the name of an action.
+pub const COMMAND: &str = "datastore";
+
+/// Actions of other datastores, which this one has no use for.
+const UNSUPPORTED: [&str; 6] =
+    ["cp", "clone", "mkfs", "snap_delete", "snap_revert", "snap_flatten"];
+
+/// Runs an action: its name, and the arguments that it was called with.
+pub fn run(arguments: &[OsString]) -> Result {
+    let arguments: Vec<_> =
+        arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let Some((action, arguments)) = arguments.split_first() else {
+        return Err(Failure::new("no action is given; it is OpenNebula who calls this"));
+    };
+    if UNSUPPORTED.contains(&&**action) {
+        return Err(Failure::unsupported(action));
+    }
+    let environment = Environment::of_process();
+    let settings = Settings::resolve(GlobalArgs::default(), &Environment::of(&[]))?;
+    let terminal = Terminal::of_daemon();
+    let done = crate::in_session(
+        settings,
+        environment,
+        terminal,
+        Interrupt::listen_quietly,
+        async |session| act(action, arguments, session).await,
+    );
+    done.map_err(Failure::for_daemon)
+}
+
+async fn act(action: &str, _arguments: &[String], _session: &Session) -> Result {
+    Err(Failure::new(format_args!("there is no action {action}")))
+}
+
+impl Session {
+    /// The same session, for a repository of a datastore.
+    pub fn for_repository(&self, datastore: &Datastore, repository: &RepositoryId) -> Result<Self> {
+        Ok(self.with(datastore.settings(repository, &self.environment)?))
+    }
+}
+
+impl Failure {
+    /// An action that makes no sense here, in the words and with the code of upstream.
+    fn unsupported(action: &str) -> Self {
+        Self::plain(ExitCode::Error, format!("{action}: Operation not supported"))
+    }
+}
