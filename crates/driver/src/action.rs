@@ -15,6 +15,8 @@ use crate::report::terminal::Terminal;
 use crate::session::Session;
 use crate::signals::Interrupt;
 
+mod increment_flatten;
+
 /// The word that comes before the name of an action.
 pub const COMMAND: &str = "datastore";
 
@@ -45,8 +47,11 @@ pub fn run(arguments: &[OsString]) -> Result {
     done.map_err(Failure::for_daemon)
 }
 
-async fn act(action: &str, _arguments: &[String], _session: &Session) -> Result {
-    Err(Failure::new(format_args!("there is no action {action}")))
+async fn act(action: &str, _arguments: &[String], session: &Session) -> Result {
+    match action {
+        "increment_flatten" => increment_flatten::run(session).await,
+        _ => Err(Failure::new(format_args!("there is no action {action}"))),
+    }
 }
 
 impl Session {

@@ -6,6 +6,7 @@
 //! * [`access`], [`location`], [`storage`], [`password`] and [`cache`] say how a repository is opened.
 //! * [`exit`] says how a command ends: exit codes and the sentence an operator reads.
 //! * [`action`] holds OpenNebula's actions, one file each; [`opennebula`] is what they hear and say.
+//! * [`flatten`] merges increments inside of a repository; [`disk_source`] has their files as parts of a disk.
 //! * [`report`] is what is printed: tables, JSON, progress.
 
 use std::ffi::OsString;
@@ -29,10 +30,12 @@ pub mod arguments;
 pub mod cache;
 pub mod command;
 pub mod command_output;
+pub mod disk_source;
 pub mod duration;
 pub mod environment;
 pub mod exclusions;
 pub mod exit;
+pub mod flatten;
 pub mod glob;
 pub mod global;
 pub mod location;
