@@ -1,0 +1,201 @@
+//! A disk that is made of several files, each a change to the one before.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::extent::{Extent, Place, push};
+use crate::fetch::{Piece, fetch};
+use crate::file::{SourceFile, Tables};
+use crate::qcow2::Qcow2;
+use crate::qcow2::header::READ_LENGTH;
+use crate::source::{Source, within};
+
+/// How much of the disk is looked up at a time, in bytes: with the smallest clusters, that many pieces are
+/// still few.
+const WINDOW: u64 = 16 << 20;
+
+/// A disk that is made of several files, each a change to the one before. Cheap to clone; any number of reads
+/// may run at a time.
+///
+/// The first file is the disk as it once was, and the last says how large it is now. The order is the one in
+/// which they are given: the names of backing files in their headers are ignored. They name what was there
+/// when a file was written, and in a backup nothing of that is there any more.
+#[derive(Clone)]
+pub struct Chain {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    files: Vec<SourceFile>,
+    layers: Vec<Layer>,
+    virtual_size: u64,
+}
+
+/// What a file says about the disk.
+pub(crate) enum Layer {
+    /// The disk as it is, of this size.
+    Raw(u64),
+    Qcow2(Box<Qcow2>),
+}
+
+impl Layer {
+    /// The size of the disk as this file knows it.
+    pub fn virtual_size(&self) -> u64 {
+        match self {
+            Self::Raw(size) => *size,
+            Self::Qcow2(qcow2) => qcow2.header.virtual_size,
+        }
+    }
+}
+
+impl Chain {
+    /// Reads the headers of the files and their L1 tables. The first is the full disk, raw or qcow2; each one
+    /// behind it is qcow2, and a change to those before.
+    ///
+    /// # Errors
+    /// [`Error::NoFiles`] if there are none, [`Error::NotQcow2`] if a file other than the first is something
+    /// else, [`Error::Unsupported`] and [`Error::Damaged`] as they say.
+    pub async fn open(sources: Vec<Arc<dyn Source>>) -> Result<Self> {
+        let tables = Arc::new(Tables::new());
+        let (mut files, mut layers) = (Vec::new(), Vec::new());
+        for (number, source) in sources.into_iter().enumerate() {
+            let file = SourceFile::new(number, source);
+            let beginning = file.read(0, READ_LENGTH).await?;
+            let layer = if Qcow2::is_one(&beginning) {
+                let qcow2 = Qcow2::open(file.clone(), &beginning, Arc::clone(&tables)).await?;
+                Layer::Qcow2(Box::new(qcow2))
+            } else if number == 0 {
+                Layer::Raw(file.len())
+            } else {
+                return Err(Error::NotQcow2 { file: number });
+            };
+            files.push(file);
+            layers.push(layer);
+        }
+        let virtual_size = layers.last().ok_or(Error::NoFiles)?.virtual_size();
+        Ok(Self { inner: Arc::new(Inner { files, layers, virtual_size }) })
+    }
+
+    /// The size of the disk in bytes, as the last file has it.
+    pub fn virtual_size(&self) -> u64 {
+        self.inner.virtual_size
+    }
+
+    /// `length` bytes of the disk from `offset` on; fewer where it ends. Takes as much memory as is asked for,
+    /// and some for reading.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] and [`Error::Source`].
+    pub async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes> {
+        let length = within(self.virtual_size(), offset, length);
+        self.read(offset, length, |window| self.extents(window)).await
+    }
+
+    pub(crate) fn files(&self) -> &[SourceFile] {
+        &self.inner.files
+    }
+
+    pub(crate) fn layers(&self) -> &[Layer] {
+        &self.inner.layers
+    }
+
+    /// Whether any of the files from number `from` on may say something about a part of the disk.
+    pub(crate) fn may_touch(&self, from: usize, range: &Range<u64>) -> bool {
+        self.inner.layers[from..].iter().any(|layer| match layer {
+            Layer::Raw(size) => range.start < *size,
+            Layer::Qcow2(qcow2) => qcow2.may_touch(range),
+        })
+    }
+
+    /// Where a part of the disk is. No [`Place::Hole`] is left.
+    pub(crate) async fn extents(&self, range: Range<u64>) -> Result<Vec<Extent>> {
+        self.extents_in(range, 0..self.inner.layers.len()).await
+    }
+
+    /// Where a part of the disk is, as far as some of the files know: in order and without gaps. Where none of
+    /// them knows is a [`Place::Hole`]; below the first file there are zeros.
+    pub(crate) async fn extents_in(
+        &self,
+        range: Range<u64>,
+        layers: Range<usize>,
+    ) -> Result<Vec<Extent>> {
+        let below = if layers.start == 0 { Place::Zero } else { Place::Hole };
+        let mut found = Vec::new();
+        let mut unknown =
+            vec![Extent { offset: range.start, length: range.end - range.start, place: below }];
+        let mut said = Vec::new();
+        for number in layers.rev() {
+            let layer = &self.inner.layers[number];
+            for hole in std::mem::take(&mut unknown) {
+                // Behind the end of a backing file there are zeros, whatever is below.
+                let end = hole.end().min(layer.virtual_size());
+                if hole.offset < end {
+                    let part = hole.slice(hole.offset, end);
+                    match layer {
+                        Layer::Raw(_) => {
+                            let place = Place::Stored { file: number, host: part.offset };
+                            said.push(Extent { place, ..part });
+                        }
+                        Layer::Qcow2(qcow2) => qcow2.extents(part.offset..end, &mut said).await?,
+                    }
+                }
+                let start = hole.offset.max(end);
+                if start < hole.end() {
+                    said.push(Extent { place: Place::Zero, ..hole.slice(start, hole.end()) });
+                }
+                for extent in said.drain(..) {
+                    match extent.place {
+                        Place::Hole => push(&mut unknown, Extent { place: below, ..extent }),
+                        _ => found.push(extent),
+                    }
+                }
+            }
+            if unknown.is_empty() {
+                break;
+            }
+        }
+        found.append(&mut unknown);
+        found.sort_unstable_by_key(|extent| extent.offset);
+        let mut merged = Vec::with_capacity(found.len());
+        for extent in found {
+            push(&mut merged, extent);
+        }
+        Ok(merged)
+    }
+
+    /// `length` bytes of a disk, which is where `locate` says.
+    pub(crate) async fn read<F>(
+        &self,
+        offset: u64,
+        length: usize,
+        locate: impl Fn(Range<u64>) -> F,
+    ) -> Result<Bytes>
+    where
+        F: Future<Output = Result<Vec<Extent>>>,
+    {
+        let end = offset + length as u64;
+        let mut pieces = Vec::new();
+        let mut start = offset;
+        while start < end {
+            let window = start..start.saturating_add(WINDOW).min(end);
+            start = window.end;
+            for extent in locate(window).await? {
+                pieces.push(Piece { at: (extent.offset - offset) as usize, extent });
+            }
+        }
+        fetch(self, length, pieces).await
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chain")
+            .field("files", &self.inner.files.len())
+            .field("virtual_size", &self.inner.virtual_size)
+            .finish_non_exhaustive()
+    }
+}
