@@ -15,6 +15,17 @@ use crate::report::terminal::Terminal;
 use crate::session::Session;
 use crate::signals::Interrupt;
 
+mod archive;
+mod downloader;
+mod ls;
+mod monitor;
+pub mod reclaim;
+pub mod repository;
+mod restore;
+mod rm;
+mod stat;
+mod stream;
+
 /// The word that comes before the name of an action.
 pub const COMMAND: &str = "datastore";
 
@@ -45,8 +56,17 @@ pub fn run(arguments: &[OsString]) -> Result {
     done.map_err(Failure::for_daemon)
 }
 
-async fn act(action: &str, _arguments: &[String], _session: &Session) -> Result {
-    Err(Failure::new(format_args!("there is no action {action}")))
+async fn act(action: &str, arguments: &[String], session: &Session) -> Result {
+    match action {
+        "ls" => ls::run(session, arguments).await,
+        "monitor" => monitor::run(session).await,
+        "restic_downloader" => downloader::run(session, arguments).await,
+        "restore" => restore::run(session).await,
+        "rm" => rm::run(session).await,
+        "stat" => stat::run(session).await,
+        "stream" => stream::run(session, arguments).await,
+        _ => Err(Failure::new(format_args!("there is no action {action}"))),
+    }
 }
 
 impl Session {

@@ -111,10 +111,15 @@ impl Datastore {
     pub fn location(&self, repository: &RepositoryId) -> Location {
         Location {
             user: Some(self.user.clone()),
-            host: self.server.trim_matches(['[', ']']).to_owned(),
+            host: self.host().to_owned(),
             port: None,
             path: format!("{}/{repository}", self.base_path),
         }
+    }
+
+    /// The server without the brackets that an address may have.
+    pub fn host(&self) -> &str {
+        self.server.trim_matches(['[', ']'])
     }
 
     /// How to work with one of its repositories.
@@ -123,6 +128,13 @@ impl Datastore {
         repository: &RepositoryId,
         environment: &Environment,
     ) -> Result<Settings> {
+        let common = self.common_settings(environment)?;
+        let location = Some(self.location(repository).to_string());
+        Ok(Settings { access: Access { location, ..common.access }, ..common })
+    }
+
+    /// How to work with its server, whatever the repository.
+    pub fn common_settings(&self, environment: &Environment) -> Result<Settings> {
         // The variables that restic knows are an operator's, and not meant for datastores.
         let defaults = Settings::resolve(GlobalArgs::default(), &Environment::of(&[]))?;
         let mut options = defaults.options;
@@ -133,11 +145,7 @@ impl Datastore {
             options.insert("sftp.config".to_owned(), file);
         }
         Ok(Settings {
-            access: Access {
-                location: Some(self.location(repository).to_string()),
-                password: Some(self.password.clone()),
-                ..defaults.access
-            },
+            access: Access { password: Some(self.password.clone()), ..defaults.access },
             limit_upload: self.bandwidth,
             limit_download: self.bandwidth,
             compression: self.compression,
@@ -180,6 +188,11 @@ impl RepositoryId {
     /// The repository of a backup job, or of a VM that has none.
     pub fn new(vm: u64, job: Option<u64>) -> Self {
         Self(job.map_or_else(|| vm.to_string(), |job| format!("job_{job}")))
+    }
+
+    /// Whether it is that of a backup job.
+    pub fn is_of_job(&self) -> bool {
+        self.0.starts_with("job_")
     }
 }
 
