@@ -52,7 +52,9 @@ impl<'a> Doctor<'a> {
         match doctor.bad {
             0 => Ok(()),
             1 => Err(Failure::new("one thing is not as it should be; see above")),
-            bad => Err(Failure::new(format_args!("{bad} things are not as they should be; see above"))),
+            bad => {
+                Err(Failure::new(format_args!("{bad} things are not as they should be; see above")))
+            }
         }
     }
 

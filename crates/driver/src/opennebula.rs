@@ -19,6 +19,7 @@ pub mod element;
 pub mod image;
 pub mod increments;
 pub mod installation;
+pub mod place;
 pub mod restored;
 pub mod template;
 pub mod url;

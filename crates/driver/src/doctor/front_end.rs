@@ -36,10 +36,9 @@ pub async fn examine(doctor: &mut Doctor<'_>) -> Option<Api> {
     doctor.expect(ServerAdmin::load(&session.environment, &installation), |_| {
         "restores can be made in the name of users".to_owned()
     });
-    let api = doctor.expect(Api::of(&session.environment), |_| {
+    doctor.expect(Api::of(&session.environment), |_| {
         "there is a user for OpenNebula's API".to_owned()
-    });
-    api
+    })
 }
 
 /// Whether what OpenNebula will call is this program.

@@ -23,7 +23,8 @@ pub async fn examine(doctor: &mut Doctor<'_>, api: &Api, datastores: &[Datastore
         };
         for datastore in datastores {
             let reached = reach::ask(doctor.session, &host, datastore).await;
-            let reached = reached.map_err(|failure| failure.while_doing(format_args!("host {name}")));
+            let reached =
+                reached.map_err(|failure| failure.while_doing(format_args!("host {name}")));
             doctor.expect(reached, |how| {
                 format!("host {name}: the server of datastore {} lets it in by {how}", datastore.id)
             });

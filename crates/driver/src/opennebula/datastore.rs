@@ -5,6 +5,7 @@ use std::fmt;
 use restic_repo::Compression;
 use restic_repo::prune::MaxUnused;
 use restic_sftp::Location;
+use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
 use crate::environment::Environment;
@@ -53,7 +54,7 @@ pub struct Datastore {
 }
 
 /// What a backup may take of the host it runs on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
     /// `nice`, 0 to 19.
     pub nice: Option<u8>,
@@ -109,17 +110,22 @@ impl Datastore {
 
     /// Where one of its repositories is.
     pub fn location(&self, repository: &RepositoryId) -> Location {
-        Location {
-            user: Some(self.user.clone()),
-            host: self.host().to_owned(),
-            port: None,
-            path: format!("{}/{repository}", self.base_path),
-        }
+        Location { path: format!("{}/{repository}", self.base_path), ..self.folder() }
     }
 
     /// The server without the brackets that an address may have.
     pub fn host(&self) -> &str {
         self.server.trim_matches(['[', ']'])
+    }
+
+    /// The folder of all its repositories.
+    pub fn folder(&self) -> Location {
+        Location {
+            user: Some(self.user.clone()),
+            host: self.host().to_owned(),
+            port: None,
+            path: self.base_path.clone(),
+        }
     }
 
     /// How to work with one of its repositories.
@@ -214,9 +220,10 @@ fn base_path(text: &str) -> Result<String> {
     Ok(format!("/{}", parts.join("/")))
 }
 
-fn is_host(text: &str) -> bool {
+/// Whether a text can be the name or address of a host, and no option of a program.
+pub fn is_host(text: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-._:[]%".contains(c);
-    !text.starts_with('-') && text.chars().all(is_part)
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(is_part)
 }
 
 fn is_user(text: &str) -> bool {
