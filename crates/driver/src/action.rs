@@ -10,15 +10,46 @@ use std::ffi::OsString;
 use crate::environment::Environment;
 use crate::exit::{ExitCode, Failure, Result};
 use crate::global::{GlobalArgs, Settings};
+use crate::host::{job, reach, stop};
 use crate::opennebula::datastore::{Datastore, RepositoryId};
 use crate::report::terminal::Terminal;
 use crate::session::Session;
 use crate::signals::Interrupt;
 
+mod archive;
+mod backup;
+mod backup_cancel;
+mod downloader;
 mod increment_flatten;
+mod ls;
+pub mod monitor;
+pub mod reclaim;
+pub mod repository;
+mod restore;
+mod rm;
+mod stat;
+mod stream;
 
 /// The word that comes before the name of an action.
 pub const COMMAND: &str = "datastore";
+
+/// What is installed for OpenNebula to call, in alphabetical order.
+pub const INSTALLED: [&str; 14] = [
+    "backup",
+    "backup_cancel",
+    "clone",
+    "cp",
+    "increment_flatten",
+    "ls",
+    "mkfs",
+    "monitor",
+    "restore",
+    "rm",
+    "snap_delete",
+    "snap_flatten",
+    "snap_revert",
+    "stat",
+];
 
 /// Actions of other datastores, which this one has no use for.
 const UNSUPPORTED: [&str; 6] =
@@ -31,6 +62,13 @@ pub fn run(arguments: &[OsString]) -> Result {
     let Some((action, arguments)) = arguments.split_first() else {
         return Err(Failure::new("no action is given; it is OpenNebula who calls this"));
     };
+    match &**action {
+        // Those that run on a host.
+        job::ACTION => return job::run(arguments),
+        stop::ACTION => return stop::run(arguments),
+        reach::ACTION => return reach::run(arguments),
+        _ => {}
+    }
     if UNSUPPORTED.contains(&&**action) {
         return Err(Failure::unsupported(action));
     }
@@ -47,11 +85,26 @@ pub fn run(arguments: &[OsString]) -> Result {
     done.map_err(Failure::for_daemon)
 }
 
-async fn act(action: &str, _arguments: &[String], session: &Session) -> Result {
-    match action {
-        "increment_flatten" => increment_flatten::run(session).await,
-        _ => Err(Failure::new(format_args!("there is no action {action}"))),
+async fn act(action: &str, arguments: &[String], session: &Session) -> Result {
+    if action == "backup" {
+        // It has to stop what it started elsewhere before it ends.
+        return backup::run(arguments, session).await;
     }
+    let work = async {
+        match action {
+            "backup_cancel" => backup_cancel::run(arguments, session).await,
+            "increment_flatten" => increment_flatten::run(session).await,
+            "ls" => ls::run(session, arguments).await,
+            "monitor" => monitor::run(session).await,
+            "restic_downloader" => downloader::run(session, arguments).await,
+            "restore" => restore::run(session).await,
+            "rm" => rm::run(session).await,
+            "stat" => stat::run(session).await,
+            "stream" => stream::run(session, arguments).await,
+            _ => Err(Failure::new(format_args!("there is no action {action}"))),
+        }
+    };
+    session.interrupt.guard(work).await
 }
 
 impl Session {

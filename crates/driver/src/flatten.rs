@@ -26,8 +26,10 @@ use restic_repo::walk::find_path;
 use restic_repo::{Error, Id};
 use virtual_disk::{Chain, Source, commit};
 
-use crate::disk_source::{Committed, DiskSource, repository_error};
+use crate::committed::{Committed, unreadable};
+use crate::disk_source::BackupFile;
 use crate::exit::{Failure, Result};
+use crate::opennebula::disk_file::{DiskFile, TPM};
 use crate::opennebula::increments::Increment;
 
 /// The member of a snapshot that says what it was put together from. restic passes it over.
@@ -37,6 +39,10 @@ const MERGED: &str = "one_restic_merged";
 const CACHE: u64 = 192 << 20;
 const LEAST_CACHE: u64 = 8 << 20;
 const MOST_CACHE: u64 = 64 << 20;
+
+/// Why increments of some files cannot be put together, and what to do.
+pub const ONLY_CEPH: &str = "is in a format of Ceph, whose increments only the program rbd can merge; make a \
+                             full backup of the VM to begin a new chain";
 
 /// What a file system takes a file's room in, in bytes.
 const BLOCK: u64 = 4096;
@@ -78,10 +84,11 @@ impl Flatten<'_> {
         snapshots: &[(Id, Snapshot)],
         progress: &dyn Progress,
     ) -> Result<Flattened> {
-        let known = |id: &Id| self.increments.iter().any(|increment| names(increment, id));
-        let old = snapshots.iter().map(|(id, _)| *id).filter(known).collect();
         let find = |tree, path| find_path(repository, index, tree, Path::new(path));
-        if let Some((id, done)) = snapshots.iter().find(|(_, snapshot)| self.made(snapshot)) {
+        let made = |(_, snapshot): &&(Id, Snapshot)| self.is_made_by(&parts(snapshot));
+        if let Some((id, done)) = snapshots.iter().find(made) {
+            let is_left = |part: &Id| snapshots.iter().any(|(id, _)| id == part);
+            let old = parts(done).into_iter().filter(is_left).collect();
             let mut size = 0;
             for path in disks(done)?.into_values() {
                 size += room(&find(done.tree, path).await?);
@@ -136,7 +143,7 @@ impl Flatten<'_> {
         for path in &last.paths {
             summary.total_bytes_processed += find(revised.tree, path).await?.size;
         }
-        let merged_ids: Vec<Id> = chain.iter().map(|(id, _)| *id).collect();
+        let old: Vec<Id> = chain.iter().map(|(id, _)| *id).collect();
         let snapshot = Snapshot {
             hostname: last.hostname.clone(),
             username: last.username.clone(),
@@ -145,23 +152,25 @@ impl Flatten<'_> {
             tags: vec![format!("one-{}", self.vm)],
             program_version: self.program_version.clone(),
             summary: Some(summary),
-            unknown: vec![(MERGED.to_owned(), list(&merged_ids)?)],
+            unknown: vec![(MERGED.to_owned(), list(&old)?)],
             ..Snapshot::new(last.time, revised.tree, last.paths.clone())
         };
         let snapshot = repository.save_snapshot(&snapshot).await?;
         Ok(Flattened { snapshot, size, old, reread })
     }
 
-    /// Whether a snapshot was made of exactly these.
-    fn made(&self, snapshot: &Snapshot) -> bool {
-        let merged = snapshot.unknown.iter().find(|(name, _)| name == MERGED);
-        let merged =
-            merged.and_then(|(_, json)| serde_json::from_str::<Vec<Id>>(json.as_str()).ok());
-        merged.is_some_and(|merged| {
-            let pairs = || merged.iter().zip(self.increments);
-            merged.len() == self.increments.len() && pairs().all(|(id, one)| names(one, id))
-        })
+    /// Whether these are the snapshots of the increments.
+    fn is_made_by(&self, parts: &[Id]) -> bool {
+        let mut pairs = parts.iter().zip(self.increments);
+        let is_as_long = parts.len() == self.increments.len() && !parts.is_empty();
+        is_as_long && pairs.all(|(id, increment)| names(increment, id))
     }
+}
+
+/// The snapshots that one was made of; none if it was made by a backup.
+fn parts(snapshot: &Snapshot) -> Vec<Id> {
+    let merged = snapshot.unknown.iter().find(|(name, _)| name == MERGED);
+    merged.and_then(|(_, json)| serde_json::from_str(json.as_str()).ok()).unwrap_or_default()
 }
 
 /// The file of a disk with all of its increments in it, at this path, and how much of the old one was read.
@@ -181,11 +190,11 @@ async fn merged(
     }
     let source = |content: &Vec<Id>| {
         let reader = FileReader::new(repository, Arc::clone(index), content.clone(), cache)?;
-        Ok(Arc::new(DiskSource(reader)) as Arc<dyn Source>)
+        Ok(Arc::new(BackupFile::new(reader)) as Arc<dyn Source>)
     };
     let sources = contents.iter().map(source).collect::<Result<Vec<_>, Error>>()?;
-    let chain = Chain::open(sources).await.map_err(|error| repository_error(error, path))?;
-    let commit = commit::plan(&chain).await.map_err(|error| repository_error(error, path))?;
+    let chain = Chain::open(sources).await.map_err(|error| unreadable(error, path))?;
+    let commit = commit::plan(&chain).await.map_err(|error| unreadable(error, path))?;
     let patch = Patch {
         old: contents.swap_remove(0),
         length: commit.len(),
@@ -198,26 +207,15 @@ async fn merged(
     Ok((node, patched.reread))
 }
 
-/// The disks of a snapshot: the number of each, and its path.
+/// The disks of a snapshot that increments can be put into: the number of each, and its path.
 fn disks(snapshot: &Snapshot) -> Result<BTreeMap<&str, &str>> {
     let mut disks = BTreeMap::new();
-    for path in &snapshot.paths {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        let mut parts = name.split('.');
-        let (Some("disk"), Some(disk), Some(kind)) = (parts.next(), parts.next(), parts.next())
-        else {
-            continue;
-        };
-        if disk.is_empty() || !disk.chars().all(|c| c.is_ascii_digit()) {
-            continue; // the state of a TPM
+    for file in DiskFile::among(&snapshot.paths).filter(|file| file.disk != TPM) {
+        let DiskFile { path, disk, .. } = file;
+        if file.is_rbd() {
+            return Err(Failure::new(format_args!("{path} {ONLY_CEPH}")));
         }
-        if matches!(kind, "rbd2") || name.ends_with(".rbdiff") {
-            return Err(Failure::new(format_args!(
-                "{path} is in a format of Ceph, whose increments only the program rbd can merge; make a full \
-                 backup of the VM to begin a new chain"
-            )));
-        }
-        if disks.insert(disk, path.as_str()).is_some() {
+        if disks.insert(disk, path).is_some() {
             return Err(Failure::new(format_args!("a snapshot has disk {disk} twice, as {path}")));
         }
     }
@@ -234,8 +232,9 @@ fn find_snapshot<'a>(
     match (found.next(), found.next()) {
         (Some(found), None) => Ok(found),
         (None, _) => Err(Failure::new(format_args!(
-            "No such snapshot: {snapshot}, which is increment {id} of the backup; make a full backup of the VM \
-             to begin a new chain"
+            "No such snapshot: {snapshot}, which is increment {id} of the backup; a backup job may have stored \
+             it in its own repository (job_N), or somebody has removed it; make a full backup of the VM to begin \
+             a new chain"
         ))),
         (Some(_), Some(_)) => {
             Err(Failure::new(format_args!("several snapshots begin with {snapshot}")))
@@ -261,6 +260,10 @@ fn list(ids: &[Id]) -> Result<Raw> {
 mod tests {
     use super::*;
 
+    fn flatten(increments: &[Increment]) -> Flatten<'_> {
+        Flatten { vm: 1, increments, program_version: String::new() }
+    }
+
     fn snapshot(paths: &[&str]) -> Snapshot {
         let paths = paths.iter().map(|path| format!("/vm/backup/{path}")).collect();
         Snapshot::new(Timestamp::ZERO, Id::default(), paths)
@@ -268,7 +271,7 @@ mod tests {
 
     #[test]
     fn disks_are_told_from_what_else_is_in_a_backup() {
-        let one = snapshot(&["disk.0.3", "disk.10.3", "disk.tpm.0", "vm.xml", "disk.x", "disk..1"]);
+        let one = snapshot(&["disk.0.3", "disk.10.3", "disk.tpm.0", "vm.xml"]);
         let disks: Vec<_> = disks(&one).unwrap().into_iter().collect();
         assert_eq!(disks, [("0", "/vm/backup/disk.0.3"), ("10", "/vm/backup/disk.10.3")]);
     }
@@ -287,14 +290,15 @@ mod tests {
         let ids = [1, 2].map(|n| Id::from_bytes([n; 32]));
         let increments =
             ids.map(|id| Increment { id: 7, snapshot: id.to_string()[..8].to_owned() });
-        let flatten = |increments| Flatten { vm: 1, increments, program_version: String::new() };
         let mut made = snapshot(&["disk.0.1"]);
-        assert!(!flatten(&increments).made(&made));
+        assert_eq!(parts(&made), []);
         made.unknown.push((MERGED.to_owned(), list(&ids).unwrap()));
         let made = Snapshot::decode(&made.encode()).unwrap();
-        assert!(flatten(&increments).made(&made));
-        assert!(!flatten(&increments[..1]).made(&made));
+        let parts = parts(&made);
+        assert_eq!(parts, ids);
+        assert!(flatten(&increments).is_made_by(&parts));
+        assert!(!flatten(&increments[..1]).is_made_by(&parts));
         let [one, two] = increments;
-        assert!(!flatten(&[two, one]).made(&made));
+        assert!(!flatten(&[two, one]).is_made_by(&parts));
     }
 }

@@ -6,7 +6,9 @@
 //! * [`access`], [`location`], [`storage`], [`password`] and [`cache`] say how a repository is opened.
 //! * [`exit`] says how a command ends: exit codes and the sentence an operator reads.
 //! * [`action`] holds OpenNebula's actions, one file each; [`opennebula`] is what they hear and say.
-//! * [`flatten`] merges increments inside of a repository; [`disk_source`] has their files as parts of a disk.
+//! * [`host`] is what they have done on other machines; [`processes`] finds what runs on this one.
+//! * [`flatten`] merges increments inside of a repository; [`disk_source`] and [`committed`] are the disks for
+//!   that.
 //! * [`report`] is what is printed: tables, JSON, progress.
 
 use std::ffi::OsString;
@@ -30,18 +32,23 @@ pub mod arguments;
 pub mod cache;
 pub mod command;
 pub mod command_output;
+pub mod committed;
 pub mod disk_source;
+pub mod doctor;
 pub mod duration;
 pub mod environment;
 pub mod exclusions;
 pub mod exit;
 pub mod flatten;
+pub mod gated_output;
 pub mod glob;
 pub mod global;
+pub mod host;
 pub mod location;
 pub mod opennebula;
 pub mod password;
 pub mod patterns;
+pub mod processes;
 pub mod replacement;
 pub mod report;
 pub mod selection;
@@ -80,12 +87,12 @@ pub fn run(arguments: &[OsString]) -> Result {
     let settings = Settings::resolve(global, &environment)?;
     let terminal = Terminal::new(settings.verbosity, settings.json);
     in_session(settings, environment, terminal, Interrupt::listen, async |session| {
-        command.run(session).await
+        session.interrupt.guard(command.run(session)).await
     })
 }
 
-/// Does some work in a session of its own: until it is done, or somebody wants it to stop; and tidies up
-/// behind it.
+/// Does some work in a session of its own, and tidies up behind it. The work has to listen for those who
+/// want it to stop.
 fn in_session(
     settings: Settings,
     environment: Environment,
@@ -114,7 +121,7 @@ fn in_session(
                 failure = session.terminal.closed() => Err(failure),
             }
         };
-        let result = session.interrupt.guard(work).await;
+        let result = work.await;
         // A command that was dropped has left its lock to be released in the background.
         let _ = tokio::time::timeout(RELEASE_TIME, session.keepers.idle()).await;
         let _ = tokio::time::timeout(TIDY_TIME, session.servers.tidied()).await;

@@ -108,6 +108,8 @@ pub struct Backup {
     pub read_concurrency: usize,
     /// Whether to store no snapshot when it would have the parent's tree.
     pub skip_if_unchanged: bool,
+    /// Whether to store no snapshot unless everything could be read.
+    pub all_or_nothing: bool,
     /// Whether to do everything but store.
     pub dry_run: bool,
     /// The program's name and version, for the record in the snapshot.
@@ -149,6 +151,7 @@ impl Backup {
             with_atime: false,
             read_concurrency: 2,
             skip_if_unchanged: false,
+            all_or_nothing: false,
             dry_run: false,
             program_version: concat!("restic-repo ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
@@ -231,6 +234,12 @@ impl Backup {
             return Err(Error::Refused(
                 "the stream could not be read to its end, so no snapshot was stored".into(),
             ));
+        }
+        if self.all_or_nothing && result.unreadable > 0 {
+            return Err(Error::Refused(format!(
+                "no snapshot was stored, because not everything could be read ({} errors)",
+                result.unreadable
+            )));
         }
         let added = packer.finish().await?;
         progress.end(Phase::BackupFiles);

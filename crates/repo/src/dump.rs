@@ -16,9 +16,8 @@ mod acl;
 mod sink;
 mod tar;
 
+pub use self::sink::Sink;
 pub use self::tar::{Tarred, dump_tar};
-
-use sink::Sink;
 
 /// Writes the content of a file to `out`, in order, and gives `out` back. Every blob is verified before
 /// it is written.
@@ -52,7 +51,7 @@ pub async fn dump_file<W: Write + Send + 'static>(
 ///
 /// # Errors
 /// [`Error::WrongNodeType`] if it is none, [`Error::Mismatch`] if it is damaged.
-pub(crate) fn content<'a>(node: &'a Node, path: &Path) -> Result<&'a [Id]> {
+pub fn content<'a>(node: &'a Node, path: &Path) -> Result<&'a [Id]> {
     if node.node_type != NodeType::File {
         return Err(Error::WrongNodeType {
             path: path.to_owned(),

@@ -39,7 +39,7 @@ mod keeper;
 #[cfg(test)]
 mod tests;
 
-pub use file::{LockFile, Unlocked, list, remove_all, remove_stale};
+pub use file::{LockFile, Unlocked, list, remove_all, remove_dead, remove_stale};
 pub use gate::Gate;
 pub use keeper::Keepers;
 

@@ -195,7 +195,10 @@ impl Sftp {
 
     /// Does something in a session, and does it again in another one when the connection breaks. It is
     /// told how often it was begun before.
-    async fn redo<T, F>(&self, work: impl Fn(Arc<Session>, u32) -> F + Send) -> Result<T, Failure>
+    pub(crate) async fn redo<T, F>(
+        &self,
+        work: impl Fn(Arc<Session>, u32) -> F + Send,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>> + Send,
     {
@@ -440,7 +443,7 @@ async fn remove_file(session: &Session, path: &str) -> Result<(), Failure> {
 }
 
 /// Makes the repository's own folder, and those above it that are missing.
-async fn make_with_parents(session: &Session, path: &str) -> Result<(), Failure> {
+pub(crate) async fn make_with_parents(session: &Session, path: &str) -> Result<(), Failure> {
     let mut missing = vec![path];
     while let Some(&folder) = missing.last() {
         match saving::make_folder(session, folder, Modes::PRIVATE).await {

@@ -114,6 +114,10 @@ impl Stat {
 pub(crate) struct Space {
     /// Bytes that this user can still store.
     pub(crate) bytes: u64,
+    /// Bytes in all.
+    pub(crate) total: u64,
+    /// Bytes that are taken.
+    pub(crate) used: u64,
     /// Files that can still be made. Some file systems always say 0, and then have none in all either.
     pub(crate) files: Option<u64>,
     /// Whether nothing can be written to it.
@@ -260,8 +264,11 @@ impl Session {
             return Ok(None);
         }
         let told = self.ask(self.raw.statvfs(path)).await?;
+        let bytes = |blocks: u64| blocks.saturating_mul(told.fragment_size.max(1));
         Ok(Some(Space {
-            bytes: told.blocks_avail.saturating_mul(told.fragment_size.max(1)),
+            bytes: bytes(told.blocks_avail),
+            total: bytes(told.blocks),
+            used: bytes(told.blocks.saturating_sub(told.blocks_free)),
             files: (told.inodes > 0).then_some(told.inodes_avail),
             read_only: told.flags & 1 != 0,
         }))

@@ -4,26 +4,23 @@
 //! to be kept.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use restic_repo::archiver::distrust;
 use restic_repo::forget;
 use restic_repo::progress::Progress;
-use restic_repo::prune::{self, End, Prune};
 use restic_repo::repository::Repository;
 
+use crate::action::reclaim::reclaim;
+use crate::action::repository::BackupRepository;
 use crate::exit::{Failure, Result};
-use crate::flatten::{Flatten, Flattened};
+use crate::flatten::{Flatten, Flattened, ONLY_CEPH};
 use crate::opennebula::action_data::{ActionData, part};
 use crate::opennebula::datastore::Datastore;
 use crate::opennebula::element::Document;
 use crate::opennebula::image::Image;
 use crate::opennebula::increments::{Increment, Increments, SHORT_ID};
 use crate::report::counters::Counters;
-use crate::session::{Intent, Session};
-
-/// How long to wait for a lock: as long as upstream tries, 60 times with 5 seconds in between.
-const PATIENCE: Duration = Duration::from_secs(300);
+use crate::session::{Contents, Intent, Session};
 
 /// Does it.
 pub async fn run(session: &Session) -> Result {
@@ -37,50 +34,44 @@ pub async fn run(session: &Session) -> Result {
         return Ok(());
     }
     if image.is_rbd {
-        return Err(Failure::new(
-            "the backup is in a format of Ceph, whose increments only the program rbd can merge; make a full \
-             backup of the VM to begin a new chain",
-        ));
+        return Err(Failure::new(format_args!("image {} {ONLY_CEPH}", image.id)));
     }
     // The newest of those merged keeps its number.
     let (merged, left) = increments.split_at(increments.len() - keep + 1);
-    let mut session = session.for_repository(&datastore, &image.repository())?;
-    session.settings.retry_lock = PATIENCE;
-    let session = &session;
-    let repository = session.open().await?;
-    let counters = Arc::new(Counters::new(Arc::clone(&session.terminal)));
-    let pulse = session.pulse(&counters, Counters::show);
-    let progress: Arc<dyn Progress> = counters;
-    let flatten = Flatten {
-        vm: image.vm,
-        increments: merged,
-        program_version: concat!("one-restic ", env!("CARGO_PKG_VERSION")).to_owned(),
-    };
-    let contents = async || session.contents(&repository).await;
-    let flattened = session.locked(&repository, Intent::Add, contents, async |mut contents| {
-        distrust(&repository, &mut contents.index, &*progress).await?;
-        let (index, snapshots) = (Arc::new(contents.index), contents.snapshots);
-        let flattened = flatten.run(&repository, &index, &snapshots, &*progress).await?;
-        remove(session, &repository, &flattened, &*progress).await;
-        Ok(flattened)
-    });
-    let Flattened { snapshot, size, .. } = flattened.await?;
+    let backup = BackupRepository::open(session, &datastore, image.repository()).await?;
+    let flattened = flatten(&backup, image.vm, merged).await?;
     // From here on the old increments are gone: OpenNebula has to hear of the new one, whatever else fails.
-    if let Err(failure) = reclaim(session, &repository, datastore.prune, &progress).await {
-        let failure = failure.for_daemon();
-        session.terminal.error(format!(
-            "the increments were merged, but the space of the old ones is not free yet: {failure}; the next \
-             merge or removal frees it"
-        ));
-    }
-    drop(pulse);
+    reclaim(&backup.session, &backup.repository, &datastore.prune).await;
     let full = Increment {
         id: merged.last().map_or(0, |last| last.id),
-        snapshot: snapshot.to_string()[..SHORT_ID].to_owned(),
+        snapshot: flattened.snapshot.to_string()[..SHORT_ID].to_owned(),
     };
     let chain = Increments::new([&[full], left].concat())?;
-    session.terminal.print(format!("{} {chain}", size >> 20));
+    session.terminal.print(format!("{} {chain}", flattened.size >> 20));
     Ok(())
+}
+
+/// Puts increments together, and removes their snapshots.
+async fn flatten(
+    backup: &BackupRepository,
+    vm: u64,
+    increments: &[Increment],
+) -> Result<Flattened> {
+    let BackupRepository { session, repository, .. } = backup;
+    let counters = Arc::new(Counters::new(Arc::clone(&session.terminal)));
+    let _pulse = session.pulse(&counters, Counters::show);
+    let program_version = concat!("one-restic ", env!("CARGO_PKG_VERSION")).to_owned();
+    let flatten = Flatten { vm, increments, program_version };
+    let contents = async || session.contents(repository).await;
+    let work = async |mut contents: Contents| {
+        distrust(repository, &mut contents.index, &*counters).await?;
+        let (index, snapshots) = (Arc::new(contents.index), contents.snapshots);
+        let flattened = flatten.run(repository, &index, &snapshots, &*counters).await?;
+        // Only snapshots are removed, so backups need not wait.
+        remove(session, repository, &flattened, &*counters).await;
+        Ok(flattened)
+    };
+    session.locked(repository, Intent::Add, contents, work).await
 }
 
 /// How many increments are to be kept.
@@ -106,21 +97,5 @@ async fn remove(
              with forget",
             id.short()
         ));
-    }
-}
-
-/// Frees what only the old snapshots needed.
-async fn reclaim(
-    session: &Session,
-    repository: &Repository,
-    options: prune::Options,
-    progress: &Arc<dyn Progress>,
-) -> Result {
-    let locks = session.lock_options();
-    let prune = Prune { options, locks: &locks, progress: Arc::clone(progress) };
-    match prune.run(repository, |_| true).await?.end {
-        End::Nothing | End::Swept(_) => Ok(()),
-        End::Postponed(holders) => Err(restic_repo::Error::Locked { holders }.into()),
-        End::Overtaken => Err(restic_repo::Error::Overtaken.into()),
     }
 }

@@ -1,8 +1,6 @@
 //! `dump`
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,10 +9,10 @@ use restic_repo::index::Index;
 use restic_repo::lock::Gate;
 use restic_repo::node::{Node, NodeType};
 use restic_repo::repository::Repository;
-use restic_repo::{Error, dump, walk};
-use tokio::runtime::Handle;
+use restic_repo::{dump, walk};
 
 use crate::exit::{Failure, Result};
+use crate::gated_output::GatedOutput;
 use crate::report::counters::Counters;
 use crate::selection::SelectionArgs;
 use crate::session::{Contents, Intent, Session, find_snapshot};
@@ -96,43 +94,18 @@ impl Dump {
             Ok(errors) => Err(Failure::new(format_args!(
                 "{errors} files or folders could not be read and are not in the archive"
             ))),
-            Err(Error::Io { operation: "write", source, .. }) => Err(Failure::output(&source)),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(GatedOutput::failure(error)),
         }
     }
 
-    /// Standard output as a bare file, or the target.
-    async fn output(&self, gate: Gate) -> Result<Output> {
-        let opened = match &self.target {
-            None => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+    /// Standard output, or the target.
+    async fn output(&self, gate: Gate) -> Result<GatedOutput> {
+        match &self.target {
+            None => GatedOutput::stdout(gate),
             Some(target) => {
                 gate.pass().await?; // what is there is lost when the file is made
-                File::create(target)
+                GatedOutput::to(File::create(target), gate)
             }
-        };
-        let file = opened
-            .map_err(|error| Failure::new(format_args!("cannot open the output: {error}")))?;
-        Ok(Output { file, gate: Some(gate), runtime: Handle::current() })
-    }
-}
-
-/// Where the dump goes, once the lock is sure to be held: what was written cannot be taken back.
-struct Output {
-    file: File,
-    /// Still to be passed.
-    gate: Option<Gate>,
-    runtime: Handle,
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(gate) = self.gate.take() {
-            self.runtime.block_on(gate.pass()).map_err(io::Error::other)?;
         }
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use restic_repo::Compression;
 use restic_repo::prune::MaxUnused;
 use restic_sftp::Location;
+use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
 use crate::environment::Environment;
@@ -44,7 +45,7 @@ pub struct Datastore {
     pub connections: Option<usize>,
     /// Threads that compute.
     pub workers: Option<usize>,
-    /// Whether clusters of zeros are dropped when increments are put together.
+    /// Whether upstream would look for unused space in the file systems of merged disks; without effect here.
     pub sparsify: bool,
     /// How much to clean up when snapshots are removed.
     pub prune: restic_repo::prune::Options,
@@ -53,7 +54,7 @@ pub struct Datastore {
 }
 
 /// What a backup may take of the host it runs on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
     /// `nice`, 0 to 19.
     pub nice: Option<u8>,
@@ -109,11 +110,21 @@ impl Datastore {
 
     /// Where one of its repositories is.
     pub fn location(&self, repository: &RepositoryId) -> Location {
+        Location { path: format!("{}/{repository}", self.base_path), ..self.folder() }
+    }
+
+    /// The server without the brackets that an address may have.
+    pub fn host(&self) -> &str {
+        self.server.trim_matches(['[', ']'])
+    }
+
+    /// The folder of all its repositories.
+    pub fn folder(&self) -> Location {
         Location {
             user: Some(self.user.clone()),
-            host: self.server.trim_matches(['[', ']']).to_owned(),
+            host: self.host().to_owned(),
             port: None,
-            path: format!("{}/{repository}", self.base_path),
+            path: self.base_path.clone(),
         }
     }
 
@@ -123,6 +134,13 @@ impl Datastore {
         repository: &RepositoryId,
         environment: &Environment,
     ) -> Result<Settings> {
+        let common = self.common_settings(environment)?;
+        let location = Some(self.location(repository).to_string());
+        Ok(Settings { access: Access { location, ..common.access }, ..common })
+    }
+
+    /// How to work with its server, whatever the repository.
+    pub fn common_settings(&self, environment: &Environment) -> Result<Settings> {
         // The variables that restic knows are an operator's, and not meant for datastores.
         let defaults = Settings::resolve(GlobalArgs::default(), &Environment::of(&[]))?;
         let mut options = defaults.options;
@@ -133,11 +151,7 @@ impl Datastore {
             options.insert("sftp.config".to_owned(), file);
         }
         Ok(Settings {
-            access: Access {
-                location: Some(self.location(repository).to_string()),
-                password: Some(self.password.clone()),
-                ..defaults.access
-            },
+            access: Access { password: Some(self.password.clone()), ..defaults.access },
             limit_upload: self.bandwidth,
             limit_download: self.bandwidth,
             compression: self.compression,
@@ -181,6 +195,11 @@ impl RepositoryId {
     pub fn new(vm: u64, job: Option<u64>) -> Self {
         Self(job.map_or_else(|| vm.to_string(), |job| format!("job_{job}")))
     }
+
+    /// Whether it is that of a backup job.
+    pub fn is_of_job(&self) -> bool {
+        self.0.starts_with("job_")
+    }
 }
 
 impl fmt::Display for RepositoryId {
@@ -201,9 +220,10 @@ fn base_path(text: &str) -> Result<String> {
     Ok(format!("/{}", parts.join("/")))
 }
 
-fn is_host(text: &str) -> bool {
+/// Whether a text can be the name or address of a host, and no option of a program.
+pub fn is_host(text: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-._:[]%".contains(c);
-    !text.starts_with('-') && text.chars().all(is_part)
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(is_part)
 }
 
 fn is_user(text: &str) -> bool {

@@ -66,6 +66,11 @@ impl<'a> Element<'a> {
         self.0.text().unwrap_or_default().trim()
     }
 
+    /// Its own text as it is.
+    pub fn raw_text(&self) -> &'a str {
+        self.0.text().unwrap_or_default()
+    }
+
     /// The text at a path. An element without text is none.
     pub fn text(&self, path: &str) -> Option<&'a str> {
         self.at(path).map(|element| element.own_text()).filter(|text| !text.is_empty())

@@ -46,15 +46,27 @@ impl Image {
         })
     }
 
+    /// Its increments up to one of them, or all.
+    pub fn increments_up_to(&self, increment: Option<u64>) -> Result<Increments> {
+        match increment {
+            Some(id) => self.increments.up_to(id),
+            None => Ok(self.increments.clone()),
+        }
+    }
+
     /// The repository that it is in.
     pub fn repository(&self) -> RepositoryId {
         RepositoryId::new(self.vm, self.job)
     }
 }
 
-/// The backup job of an `IMAGE`; a number below zero stands for none.
+/// The backup job of an `IMAGE`; a number below zero stands for none. It is in the image's template, but
+/// for an image that is only just being made.
 pub fn job(image: Element<'_>) -> Result<Option<u64>> {
-    let job: Option<i64> = image.number("BACKUP_JOB_ID")?;
+    let job: Option<i64> = match image.number("TEMPLATE/BACKUP_JOB_ID")? {
+        Some(job) => Some(job),
+        None => image.number("BACKUP_JOB_ID")?,
+    };
     Ok(job.and_then(|job| u64::try_from(job).ok()))
 }
 
@@ -80,7 +92,7 @@ mod tests {
     #[test]
     fn a_source_beside_increments_is_stale() {
         let image = image(
-            "<SOURCE>1c281054</SOURCE><FORMAT>rbd</FORMAT><BACKUP_JOB_ID>7</BACKUP_JOB_ID>\
+            "<SOURCE>1c281054</SOURCE><FORMAT>rbd</FORMAT><TEMPLATE><BACKUP_JOB_ID>7</BACKUP_JOB_ID></TEMPLATE>\
              <BACKUP_INCREMENTS><INCREMENT><ID>2</ID><SOURCE>a4df2746</SOURCE></INCREMENT>\
              <INCREMENT><ID>3</ID><SOURCE>a82ecfeb</SOURCE></INCREMENT></BACKUP_INCREMENTS>",
         )

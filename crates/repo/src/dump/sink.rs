@@ -14,13 +14,17 @@ const WAITING: usize = 4;
 const SMALL: usize = 64 << 10;
 
 /// Writes on a thread of its own, so that it does not keep anything else waiting.
-pub(super) struct Sink<W> {
+///
+/// What goes wrong is told as by [`dump_file`](super::dump_file), by whichever call comes next.
+#[derive(Debug)]
+pub struct Sink<W> {
     pieces: mpsc::Sender<Bytes>,
     small: BytesMut,
     writer: JoinHandle<std::io::Result<W>>,
 }
 
 impl<W: Write + Send + 'static> Sink<W> {
+    /// A sink that writes to `out`. To be called inside of the runtime.
     pub fn new(mut out: W) -> Self {
         let (pieces, mut received) = mpsc::channel::<Bytes>(WAITING);
         let writer = task::spawn_blocking(move || {
@@ -64,7 +68,7 @@ impl<W: Write + Send + 'static> Sink<W> {
         }
     }
 
-    /// Writes what is left.
+    /// Writes what is left, and gives back where it went.
     pub async fn finish(mut self) -> Result<W> {
         self.hand_over_small().await?;
         self.pieces = mpsc::channel(1).0;

@@ -239,6 +239,21 @@ pub async fn remove_stale(repository: &Repository, hostname: &str) -> Result<Unl
     Ok(unlocked)
 }
 
+/// Removes the shared locks that this user's processes on this host took and did not give back, because
+/// they are no more. Everybody else's stay, and so do exclusive ones: they deserve a look.
+pub async fn remove_dead(repository: &Repository, identity: &Identity) -> Result<Vec<LockHolder>> {
+    let mut removed = Vec::new();
+    for (id, holder) in list_on(repository, &identity.hostname).await? {
+        let Ok(holder) = holder else { continue };
+        let is_ours = holder.hostname == identity.hostname && holder.username == identity.username;
+        if is_ours && !holder.exclusive && holder.presence == Presence::Dead {
+            remove(repository, id).await?;
+            removed.push(holder);
+        }
+    }
+    Ok(removed)
+}
+
 /// Removes every lock without reading it, and gives how many there were.
 pub async fn remove_all(repository: &Repository) -> Result<usize> {
     let files = repository.list(FileType::Lock).await?;

@@ -1,0 +1,60 @@
+//! Giving back the space of snapshots that were removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use restic_repo::lock::LockOptions;
+use restic_repo::progress::Progress;
+use restic_repo::prune::{End, Options, Prune};
+use restic_repo::repository::Repository;
+
+use crate::exit::Failure;
+use crate::report::counters::Counters;
+use crate::report::number;
+use crate::session::Session;
+
+/// How long to wait for a lock. Who cannot get one leaves the work to the next.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Prunes a repository, within the limits of its datastore. The snapshots are gone already, so what goes
+/// wrong here is a warning: the next prune goes on where this one stopped.
+pub async fn reclaim(session: &Session, repository: &Repository, options: &Options) {
+    let terminal = &session.terminal;
+    let counters = Arc::new(Counters::new(Arc::clone(terminal)));
+    let pulse = session.pulse(&counters, Counters::show);
+    let progress: Arc<dyn Progress> = counters;
+    let locks = LockOptions { retry: PATIENCE, ..session.lock_options() };
+    let prune = Prune { options: options.clone(), locks: &locks, progress };
+    let outcome = prune.run(repository, |_| true).await;
+    drop(pulse);
+    let later = "the space is reclaimed the next time that something is removed here";
+    match outcome {
+        Ok(outcome) => match outcome.end {
+            End::Nothing => {}
+            End::Swept(swept) => {
+                let statistics = &outcome.statistics;
+                let bytes = statistics.removed.bytes
+                    + statistics.repack_removed.bytes
+                    + statistics.unreferenced_bytes;
+                terminal.note(format!(
+                    "reclaimed {} in {} packs; others were shut out for {:.1} seconds",
+                    number::bytes(bytes),
+                    swept.packs,
+                    outcome.exclusive.as_secs_f64()
+                ));
+            }
+            End::Postponed(holders) => {
+                let holder =
+                    holders.first().map_or_else(String::new, |holder| format!(" {holder}"));
+                terminal.error(format!("the repository is locked{holder}; {later}"));
+            }
+            End::Overtaken => terminal.error(format!("another prune came first; {later}")),
+        },
+        Err(error) => {
+            let failure = Failure::from(error);
+            let why = failure.message();
+            let why = why.strip_prefix("Fatal: ").unwrap_or(why);
+            terminal.error(format!("the space cannot be reclaimed now: {why}; {later}"));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `rm`: removes a backup image.
+
+use std::sync::Arc;
+
+use restic_repo::forget::remove;
+use restic_repo::{Error, FileType, Id};
+
+use crate::action::monitor::folder;
+use crate::action::reclaim::reclaim;
+use crate::action::repository::BackupRepository;
+use crate::exit::{ExitCode, Failure, Result};
+use crate::opennebula::action_data::{ActionData, part};
+use crate::opennebula::datastore::Datastore;
+use crate::opennebula::image::Image;
+use crate::opennebula::increments::Increments;
+use crate::report::counters::Counters;
+use crate::session::{Intent, Session};
+
+/// Removes all snapshots of the image, and what nobody needs any more. What is gone already is as good as
+/// removed, so that an image can always be removed.
+pub async fn run(session: &Session) -> Result {
+    let data = ActionData::of_stdin().await?;
+    let document = data.document()?;
+    let datastore = Datastore::parse(part(&document, "DATASTORE")?)?;
+    let image = Image::parse(part(&document, "IMAGE")?)?;
+    let repository = match BackupRepository::open(session, &datastore, image.repository()).await {
+        Err(failure) if failure.code() == ExitCode::NoRepository => {
+            // An empty mount point has no repositories either.
+            folder(session, &datastore).await?.space().await?;
+            session.terminal.error(format!(
+                "datastore {} has no repository {}, so nothing of image {} is left to be removed",
+                datastore.id,
+                image.repository(),
+                image.id
+            ));
+            return Ok(());
+        }
+        opened => opened?,
+    };
+    forget(&repository, &image.increments).await?;
+    reclaim(&repository.session, &repository.repository, &datastore.prune).await;
+    Ok(())
+}
+
+/// Removes the snapshots of these increments.
+async fn forget(repository: &BackupRepository, increments: &Increments) -> Result {
+    let session = &repository.session;
+    let read = async || repository.repository.list(FileType::Snapshot).await;
+    let forget = async |files: Vec<restic_repo::backend::FileInfo>| {
+        let ids: Vec<Id> = files.iter().map(|file| file.id).collect();
+        let mut wanted = Vec::new();
+        for increment in increments.as_slice() {
+            let found = restic_repo::snapshot::find_id(
+                FileType::Snapshot,
+                ids.iter().copied(),
+                &increment.snapshot,
+            );
+            match found {
+                Ok(id) => wanted.push(id),
+                Err(Error::NoMatch { .. }) => session.terminal.error(format!(
+                    "snapshot {} of increment {} is not in the repository",
+                    increment.snapshot, increment.id
+                )),
+                Err(error) => return Err(Failure::from(error)),
+            }
+        }
+        let counters = Counters::new(Arc::clone(&session.terminal));
+        let outcome = remove(&repository.repository, &wanted, &counters).await;
+        match outcome.failed.into_iter().next() {
+            None => Ok(()),
+            Some((id, error)) => Err(Failure::from(error)
+                .while_doing(format_args!("snapshot {} cannot be removed", id.short()))),
+        }
+    };
+    // Only snapshots are removed, so backups need not wait.
+    session.locked(&repository.repository, Intent::Add, read, forget).await
+}

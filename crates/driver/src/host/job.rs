@@ -1,0 +1,175 @@
+//! The host's half of a backup: `datastore job`.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use restic_repo::archiver;
+use restic_repo::lock;
+use restic_repo::progress::{Phase, Progress};
+use restic_repo::repository::Repository;
+
+use crate::access::Access;
+use crate::command::version;
+use crate::environment::Environment;
+use crate::exit::{ExitCode, Failure, Result};
+use crate::global::{GlobalArgs, Settings};
+use crate::host::confine;
+use crate::host::disks::Disks;
+use crate::host::lifeline::{Lifeline, SILENCE};
+use crate::host::message::{self, Bounds, Done, Hello, Job, Outcome};
+use crate::report::backup::BackupReport;
+use crate::report::counters::Counters;
+use crate::report::number;
+use crate::report::terminal::Terminal;
+use crate::session::{Intent, Session};
+use crate::signals::Interrupt;
+
+/// The action that this is.
+pub const ACTION: &str = "job";
+/// Says that the bounds are set already.
+pub const BOUNDED: &str = "--bounded";
+
+/// How long to wait for somebody who has the repository for himself. A backup that does not happen is
+/// worse than one that comes late.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// Does what the front-end says on standard input. What becomes of it goes to standard output, a failure
+/// too; standard error has lines for the log.
+///
+/// To be called before any other thread is started: they take over what this one may take of the host.
+pub fn run(arguments: &[String]) -> Result {
+    let mut input = io::stdin().lock();
+    match arguments {
+        [] => {
+            say(&Hello { one_restic: version::OWN_VERSION.to_owned() })?;
+            let bounds: Bounds = message::read(&mut input)?;
+            if bounds.confinement.needs_slice() {
+                return Err(confine::start_in_slice(&bounds));
+            }
+            confine::be_nice(&bounds.confinement)?;
+        }
+        [word] if word == BOUNDED => {}
+        _ => return Err(Failure::new("this command takes no arguments; the front-end starts it")),
+    }
+    let job: Job = message::read(&mut input)?;
+    drop(input);
+    let made = make(&job);
+    say(&match made {
+        Ok(done) => Outcome::Done(done),
+        Err(failure) => {
+            let message = failure.message().to_owned();
+            match failure.code() {
+                ExitCode::NoRepository => Outcome::NoRepository(message),
+                ExitCode::Interrupted => Outcome::Cancelled,
+                _ => Outcome::Failed(message),
+            }
+        }
+    })
+}
+
+fn make(job: &Job) -> Result<Done> {
+    let disks = Disks::find(Path::new(&job.folder))?;
+    // Whoever is asked to stop the backup of this folder finds this process by it.
+    std::env::set_current_dir(&job.folder).map_err(|error| {
+        Failure::new(format_args!("cannot go to the folder {}: {error}", job.folder))
+    })?;
+    let mut done = None;
+    crate::in_session(
+        job.settings()?,
+        Environment::of_process(),
+        Terminal::of_daemon(),
+        Interrupt::listen_quietly,
+        async |session| {
+            let mut lifeline = Lifeline::hold(io::stdin(), SILENCE);
+            let work = session.interrupt.guard(job.back_up(session, &disks));
+            done = Some(tokio::select! {
+                biased;
+                () = lifeline.broken() => Err(Failure::interrupted()),
+                made = work => made,
+            }?);
+            Ok(())
+        },
+    )?;
+    done.ok_or_else(Failure::interrupted)
+}
+
+impl Job {
+    fn settings(&self) -> Result<Settings> {
+        // The variables that restic knows are an operator's, and not meant for datastores.
+        let defaults = Settings::resolve(GlobalArgs::default(), &Environment::of(&[]))?;
+        Ok(Settings {
+            access: Access {
+                location: Some(self.repository.clone()),
+                password: Some(self.password.clone()),
+                ..defaults.access
+            },
+            retry_lock: LOCK_PATIENCE,
+            limit_upload: self.bandwidth,
+            limit_download: self.bandwidth,
+            compression: self.compression,
+            workers: self.workers,
+            options: self.options.clone(),
+            ..defaults
+        })
+    }
+
+    async fn back_up(&self, session: &Session, disks: &Disks) -> Result<Done> {
+        for disk in disks.missing(&self.disks) {
+            session.terminal.error(format!("there is no file for disk {disk} in {}", self.folder));
+        }
+        let began = Instant::now();
+        let repository = session.open().await?;
+        forget_the_dead(session, &repository).await?;
+        let outcome = session.gated(&repository, Intent::Add, async |gate| {
+            let repository = repository.behind(&gate);
+            let counters = Counters::new(Arc::clone(&session.terminal));
+            let index = repository.load_index(&counters).await?;
+            let report = Arc::new(BackupReport::new(Arc::clone(&session.terminal)));
+            report.advance(Phase::Scan, disks.paths.len() as u64);
+            report.advance(Phase::ScanBytes, disks.bytes);
+            let _pulse = session.pulse(&report, BackupReport::show);
+            let plan = self.plan(session, disks);
+            Ok::<_, Failure>(plan.run(&repository, index, report).await?)
+        });
+        let outcome = outcome.await?;
+        let snapshot = outcome.id.ok_or_else(|| Failure::new("no snapshot was stored"))?.short();
+        let counts = outcome.snapshot.summary.unwrap_or_default();
+        session.terminal.note(format!(
+            "backed up {} files, {}, in {}: {} are new, {} stored for them; snapshot {snapshot}",
+            counts.total_files_processed,
+            number::bytes(counts.total_bytes_processed),
+            number::duration(began.elapsed()),
+            number::bytes(counts.data_added),
+            number::bytes(counts.data_added_packed),
+        ));
+        Ok(Done { snapshot, bytes: counts.total_bytes_processed, is_rbd: disks.is_rbd })
+    }
+
+    fn plan(&self, session: &Session, disks: &Disks) -> archiver::Backup {
+        archiver::Backup {
+            tags: self.tags.clone(),
+            all_or_nothing: true,
+            program_version: version::NAME_AND_VERSION.to_owned(),
+            ..archiver::Backup::of_paths(disks.paths.clone(), session.identity())
+        }
+    }
+}
+
+/// Removes what backups on this host have left that could not release their locks: those that were
+/// killed, or whose server was gone. Nobody else can know that their processes are no more.
+async fn forget_the_dead(session: &Session, repository: &Repository) -> Result {
+    let unlocked = lock::remove_dead(repository, &session.identity()).await?;
+    for holder in unlocked {
+        session.terminal.note(format!("removed a lock held {holder}"));
+    }
+    Ok(())
+}
+
+/// Tells the other half.
+fn say<T: serde::Serialize>(message: &T) -> Result {
+    let mut output = io::stdout().lock();
+    let line = message::line(message);
+    output.write_all(&line).and_then(|()| output.flush()).map_err(|error| Failure::output(&error))
+}

@@ -1,0 +1,145 @@
+//! The front-end's half of a backup: has a host make it, and waits for what becomes of it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::command::version;
+use crate::exit::{ExitCode, Failure, Result};
+use crate::host::deploy::deploy;
+use crate::host::job;
+use crate::host::lifeline::HEARTBEAT;
+use crate::host::link::{Ending, Link, Log};
+use crate::host::message::{self, Bounds, Hello, Job, Outcome};
+use crate::host::ssh::Host;
+use crate::signals::Interrupt;
+
+/// How long a host may take to release its lock when a backup is cancelled, before nobody waits for it
+/// any more. The users do not wait longer than five seconds.
+const FAREWELL: Duration = Duration::from_millis(3500);
+
+/// How many lines a host's shell may print by itself before the program begins.
+const MAX_GREETINGS: usize = 100;
+
+/// What is there on a host.
+enum Found {
+    /// This program, in this version.
+    Ready(Link),
+    /// Something else or nothing, and what it said.
+    Other(String),
+}
+
+/// Has a host do a job. That it was not possible, or not wanted any more, is an outcome too.
+pub async fn run(
+    host: &Host,
+    bounds: &Bounds,
+    job: &Job,
+    log: &Log,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
+    let connected = async {
+        let mut link = connect(host, log).await?;
+        link.send(&message::line(bounds)).await;
+        link.send(&message::line(job)).await;
+        Ok(link)
+    };
+    let mut link = match interrupt.guard(connected).await {
+        Err(failure) if failure.code() == ExitCode::Interrupted => return Ok(Outcome::Cancelled),
+        connected => connected?,
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = outcome(&mut link) => outcome,
+        () = interrupt.requested() => {
+            link.close();
+            // A backup that is made already is no longer cancelled.
+            let farewell = timeout(FAREWELL, outcome(&mut link)).await;
+            return Ok(match farewell {
+                Ok(Some(done @ Outcome::Done(_))) => done,
+                _ => Outcome::Cancelled,
+            });
+        }
+    };
+    if let Some(outcome) = outcome {
+        // What is left to say is for the log.
+        let _ = timeout(FAREWELL, link.end()).await;
+        return Ok(outcome);
+    }
+    let ending = link.end().await;
+    let what = if ending.is_lost() { "the connection to it broke" } else { "it ended too early" };
+    Err(Failure::new(format_args!(
+        "the backup on {} failed: {what}: {}",
+        host.name(),
+        ending.reason()
+    )))
+}
+
+/// Waits for the outcome, and gives a sign of life now and then.
+async fn outcome(link: &mut Link) -> Option<Outcome> {
+    let mut beat = interval(HEARTBEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            line = link.next_line() => {
+                let line = line?;
+                if let Ok(outcome) = serde_json::from_str(&line) {
+                    return Some(outcome);
+                }
+            }
+            _ = beat.tick() => link.send(b"\n").await,
+        }
+    }
+}
+
+/// Starts this program on a host, and copies it there if it is not there yet.
+async fn connect(host: &Host, log: &Log) -> Result<Link> {
+    match look(host, log).await? {
+        Found::Ready(link) => return Ok(link),
+        Found::Other(said) => log.note(format_args!("{}: {said}", host.name())),
+    }
+    deploy(host, log).await?;
+    match look(host, log).await? {
+        Found::Ready(link) => Ok(link),
+        Found::Other(said) => Err(Failure::new(format_args!(
+            "{} was copied to {} but does not run there: {said}; is that another kind of machine?",
+            host.program(),
+            host.name()
+        ))),
+    }
+}
+
+async fn look(host: &Host, log: &Log) -> Result<Found> {
+    let began = Instant::now();
+    let mut link = Link::open(host.action(job::ACTION), log)?;
+    for _ in 0..MAX_GREETINGS {
+        let Some(line) = link.next_line().await else { break };
+        let Ok(hello) = serde_json::from_str::<Hello>(&line) else { continue };
+        if hello.one_restic == version::OWN_VERSION {
+            return Ok(Found::Ready(link));
+        }
+        let (theirs, ours) = (hello.one_restic, version::OWN_VERSION);
+        return Ok(Found::Other(format!("version {theirs} is there instead of {ours}")));
+    }
+    let ending: Ending = link.end().await;
+    if ending.is_lost() {
+        let (name, after) = (host.name(), began.elapsed().as_secs());
+        return Err(Failure::new(format_args!(
+            "cannot work on host {name}: ssh gave up after {after} s: {}; ssh {name} has to work for this \
+             user without a password",
+            ending.reason()
+        )));
+    }
+    Ok(Found::Other(ending.reason()))
+}
+
+/// Stops whatever backup a host is making of a folder. That it cannot be reached is no failure: its half
+/// notices by itself that nobody is there any more.
+pub async fn stop(host: &Host, folder: &str, log: &Log) {
+    let told = async {
+        let mut link = Link::open(host.action(super::stop::ACTION), log)?;
+        let stop = super::stop::Stop { folder: folder.to_owned() };
+        link.send(&message::line(&stop)).await;
+        Ok::<_, Failure>(link.end().await)
+    };
+    let _ = timeout(FAREWELL, told).await;
+}
