@@ -50,6 +50,14 @@ impl Layer {
             Self::Qcow2(qcow2) => qcow2.header.virtual_size,
         }
     }
+
+    /// The parts of the disk of which this file may say something, in order.
+    pub fn touched(&self) -> Vec<Range<u64>> {
+        match self {
+            Self::Raw(size) => std::iter::once(0..*size).collect(),
+            Self::Qcow2(qcow2) => qcow2.touched().collect(),
+        }
+    }
 }
 
 impl Chain {
@@ -103,12 +111,12 @@ impl Chain {
         &self.inner.layers
     }
 
-    /// Whether any of the files from number `from` on may say something about a part of the disk.
-    pub(crate) fn may_touch(&self, from: usize, range: &Range<u64>) -> bool {
-        self.inner.layers[from..].iter().any(|layer| match layer {
-            Layer::Raw(size) => range.start < *size,
-            Layer::Qcow2(qcow2) => qcow2.may_touch(range),
-        })
+    /// The parts of the disk of which the files from number `from` on may say something: in order, and none
+    /// touches the next. There are no more than these files have L2 tables.
+    pub(crate) fn touched(&self, from: usize) -> Vec<Range<u64>> {
+        let parts = self.inner.layers[from..].iter().flat_map(Layer::touched);
+        let size = self.virtual_size();
+        union(parts.map(|part| part.start..part.end.min(size)).collect())
     }
 
     /// Where a part of the disk is. No [`Place::Hole`] is left.
@@ -189,6 +197,20 @@ impl Chain {
         }
         fetch(self, length, pieces).await
     }
+}
+
+/// The same parts in order, with those put together that overlap or touch.
+pub(crate) fn union(mut parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    parts.retain(|part| !part.is_empty());
+    parts.sort_unstable_by_key(|part| part.start);
+    parts.dedup_by(|next, last| {
+        let joined = next.start <= last.end;
+        if joined {
+            last.end = last.end.max(next.end);
+        }
+        joined
+    });
+    parts
 }
 
 impl fmt::Debug for Chain {

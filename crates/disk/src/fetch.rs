@@ -51,9 +51,15 @@ pub(crate) async fn fetch(chain: &Chain, length: usize, mut pieces: Vec<Piece>) 
         return Ok(padded.into());
     }
 
+    let mut buffer = vec![0; length];
+    fill(chain, &mut buffer, pieces).await?;
+    Ok(buffer.into())
+}
+
+/// Fetches pieces into a buffer of zeros.
+pub(crate) async fn fill(chain: &Chain, buffer: &mut [u8], mut pieces: Vec<Piece>) -> Result<()> {
     pieces.sort_unstable_by_key(|piece| host_range(&piece.extent));
     let pieces = &pieces[..];
-    let mut buffer = vec![0; length];
     let mut reads = stream::iter(reads(pieces))
         .map(|read| async move {
             let length = (read.end - read.start) as usize;
@@ -77,7 +83,7 @@ pub(crate) async fn fetch(chain: &Chain, length: usize, mut pieces: Vec<Piece>) 
             }
         }
     }
-    Ok(buffer.into())
+    Ok(())
 }
 
 /// Puts sorted pieces together to reads.
