@@ -192,6 +192,26 @@ async fn a_disk_that_shrank_keeps_what_is_behind_its_end() {
 }
 
 #[tokio::test]
+async fn what_was_behind_the_end_of_a_disk_does_not_come_back_when_it_grows() {
+    let disks = Disks::new();
+    for cluster in ["512", "64k", "2M"] {
+        for options in ["compat=0.10", "compat=1.1"] {
+            let options = format!("{options},cluster_size={cluster}");
+            disks.create("0.qcow2", 6 << 20, &options);
+            disks.io("0.qcow2", &["write -P 1 0 6M"]);
+            // Nobody who makes a disk smaller leaves that, but who knows.
+            let file = disks.path("0.qcow2");
+            let mut bytes = Vec::from(read(&file));
+            bytes[24..32].copy_from_slice(&1_049_088u64.to_be_bytes());
+            std::fs::write(&file, bytes).unwrap();
+            disks.create_on("0.qcow2", "1.qcow2", 5_000_192, &options);
+            committed(&disks, &["0.qcow2", "1.qcow2"]).await;
+            disks.assert_clean("committed.qcow2");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_raw_file_stays_raw() {
     let disks = Disks::new();
     let raw: Vec<_> = (0..3_000_320u32).map(|i| (i / 512) as u8 | 1).collect();
