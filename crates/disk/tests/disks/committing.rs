@@ -171,6 +171,24 @@ async fn a_disk_that_grew_beyond_its_table_gets_a_new_one() {
 }
 
 #[tokio::test]
+async fn more_clusters_than_there_was_room_to_count_get_a_larger_table() {
+    let disks = Disks::new();
+    for bits in [1, 16, 64] {
+        let options = format!("cluster_size=512,refcount_bits={bits}");
+        disks.create("0.qcow2", 24 << 20, &options);
+        disks.io("0.qcow2", &["write -P 1 0 64k"]);
+        disks.create_on("0.qcow2", "1.qcow2", 24 << 20, "compat=1.1");
+        disks.io("1.qcow2", &["write -P 2 10k 20M"]);
+        committed(&disks, &["0.qcow2", "1.qcow2"]).await;
+        disks.assert_clean("committed.qcow2");
+        let table = |name: &str| read(&disks.path(name))[48..60].to_vec();
+        // One cluster of the table is the way to as many as these, in bytes.
+        let reach = 64 * (512 * 8 / bits) * 512;
+        assert_eq!(table("0.qcow2") != table("committed.qcow2"), reach < 20 << 20, "{bits}");
+    }
+}
+
+#[tokio::test]
 async fn a_disk_that_shrank_keeps_what_is_behind_its_end() {
     let disks = Disks::new();
     for cluster in ["512", "64k", "2M"] {
