@@ -9,15 +9,15 @@ use crate::extent::{Extent, Place};
 use crate::qcow2::compressed::decompress;
 use crate::source::within;
 
-/// Two pieces of a file that are this close to each other, in bytes, are read at once: it is less than what a
-/// request costs, and where files are made of chunks of about a mebibyte, the same chunk has both.
-const GAP: u64 = 256 << 10;
+/// Two pieces of a file that are this close to each other, in bytes, are read at once: a request costs more than
+/// that, and where files are made of chunks of about a mebibyte, the same chunk has both.
+const GAP: u64 = 128 << 10;
 
 /// No read becomes larger than this because pieces are close, in bytes.
 const LARGE: u64 = 4 << 20;
 
 /// How many reads run at a time for one fetch.
-const CONCURRENCY: usize = 8;
+const CONCURRENCY: usize = 4;
 
 /// What is to be fetched, and where in the buffer it goes.
 pub(crate) struct Piece {

@@ -23,6 +23,7 @@ mod downloader;
 mod increment_flatten;
 mod ls;
 pub mod monitor;
+mod new_repository;
 pub mod reclaim;
 pub mod repository;
 mod restore;
@@ -80,31 +81,28 @@ pub fn run(arguments: &[OsString]) -> Result {
         environment,
         terminal,
         Interrupt::listen_quietly,
-        async |session| act(action, arguments, session).await,
+        async |session| match &**action {
+            // It has to stop what it started elsewhere before it ends.
+            "backup" => backup::run(session, arguments).await,
+            action => session.interrupt.guard(act(action, arguments, session)).await,
+        },
     );
     done.map_err(Failure::for_daemon)
 }
 
 async fn act(action: &str, arguments: &[String], session: &Session) -> Result {
-    if action == "backup" {
-        // It has to stop what it started elsewhere before it ends.
-        return backup::run(arguments, session).await;
+    match action {
+        "backup_cancel" => backup_cancel::run(session, arguments).await,
+        "increment_flatten" => increment_flatten::run(session, arguments).await,
+        "ls" => ls::run(session, arguments).await,
+        "monitor" => monitor::run(session, arguments).await,
+        "restic_downloader" => downloader::run(session, arguments).await,
+        "restore" => restore::run(session, arguments).await,
+        "rm" => rm::run(session, arguments).await,
+        "stat" => stat::run(session, arguments).await,
+        "stream" => stream::run(session, arguments).await,
+        _ => Err(Failure::new(format_args!("there is no action {action}"))),
     }
-    let work = async {
-        match action {
-            "backup_cancel" => backup_cancel::run(arguments, session).await,
-            "increment_flatten" => increment_flatten::run(session).await,
-            "ls" => ls::run(session, arguments).await,
-            "monitor" => monitor::run(session).await,
-            "restic_downloader" => downloader::run(session, arguments).await,
-            "restore" => restore::run(session).await,
-            "rm" => rm::run(session).await,
-            "stat" => stat::run(session).await,
-            "stream" => stream::run(session, arguments).await,
-            _ => Err(Failure::new(format_args!("there is no action {action}"))),
-        }
-    };
-    session.interrupt.guard(work).await
 }
 
 impl Session {

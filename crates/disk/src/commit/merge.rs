@@ -74,8 +74,9 @@ pub(super) async fn into_qcow2(chain: &Chain, base: &Qcow2) -> Result<Changes> {
         .map(|window| async move {
             let extents = chain.extents_in(window.clone(), 1..chain.layers().len()).await?;
             let index = window.start / header.l1_reach();
+            let said = extents.iter().any(|extent| extent.place != Place::Hole);
             let table = match base.l2_offset(index) {
-                Some(offset) if extents.iter().any(|extent| extent.place != Place::Hole) => {
+                Some(offset) if said || window.end > header.virtual_size => {
                     Some(base.table(offset).await?)
                 }
                 _ => None,

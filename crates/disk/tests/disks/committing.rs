@@ -171,6 +171,24 @@ async fn a_disk_that_grew_beyond_its_table_gets_a_new_one() {
 }
 
 #[tokio::test]
+async fn more_clusters_than_there_was_room_to_count_get_a_larger_table() {
+    let disks = Disks::new();
+    for bits in [1, 16, 64] {
+        let options = format!("cluster_size=512,refcount_bits={bits}");
+        disks.create("0.qcow2", 24 << 20, &options);
+        disks.io("0.qcow2", &["write -P 1 0 64k"]);
+        disks.create_on("0.qcow2", "1.qcow2", 24 << 20, "compat=1.1");
+        disks.io("1.qcow2", &["write -P 2 10k 20M"]);
+        committed(&disks, &["0.qcow2", "1.qcow2"]).await;
+        disks.assert_clean("committed.qcow2");
+        let table = |name: &str| read(&disks.path(name))[48..60].to_vec();
+        // One cluster of the table is the way to as many as these, in bytes.
+        let reach = 64 * (512 * 8 / bits) * 512;
+        assert_eq!(table("0.qcow2") != table("committed.qcow2"), reach < 20 << 20, "{bits}");
+    }
+}
+
+#[tokio::test]
 async fn a_disk_that_shrank_keeps_what_is_behind_its_end() {
     let disks = Disks::new();
     for cluster in ["512", "64k", "2M"] {
@@ -188,6 +206,26 @@ async fn a_disk_that_shrank_keeps_what_is_behind_its_end() {
         disks.create_on("1.qcow2", "2.qcow2", 3 << 20, &options);
         committed(&disks, &["0.qcow2", "1.qcow2", "2.qcow2"]).await;
         disks.assert_clean("committed.qcow2");
+    }
+}
+
+#[tokio::test]
+async fn what_was_behind_the_end_of_a_disk_does_not_come_back_when_it_grows() {
+    let disks = Disks::new();
+    for cluster in ["512", "64k", "2M"] {
+        for options in ["compat=0.10", "compat=1.1"] {
+            let options = format!("{options},cluster_size={cluster}");
+            disks.create("0.qcow2", 6 << 20, &options);
+            disks.io("0.qcow2", &["write -P 1 0 6M"]);
+            // Nobody who makes a disk smaller leaves that, but who knows.
+            let file = disks.path("0.qcow2");
+            let mut bytes = Vec::from(read(&file));
+            bytes[24..32].copy_from_slice(&1_049_088u64.to_be_bytes());
+            std::fs::write(&file, bytes).unwrap();
+            disks.create_on("0.qcow2", "1.qcow2", 5_000_192, &options);
+            committed(&disks, &["0.qcow2", "1.qcow2"]).await;
+            disks.assert_clean("committed.qcow2");
+        }
     }
 }
 

@@ -1,31 +1,25 @@
 //! `backup`
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use restic_repo::Error;
-use restic_repo::repository::{InitOptions, Repository};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use crate::action::new_repository;
+use crate::environment::Environment;
 use crate::exit::{ExitCode, Failure, Result};
 use crate::host::link::Log;
 use crate::host::message::{Bounds, Done, Job, Outcome};
 use crate::host::run;
 use crate::host::ssh::Host;
 use crate::opennebula::action_data::{self, ActionData};
+use crate::opennebula::api::Api;
 use crate::opennebula::datastore::{Datastore, RepositoryId};
 use crate::opennebula::installation::Installation;
 use crate::opennebula::place::Place;
 use crate::opennebula::vm::Vm;
 use crate::session::Session;
 
-/// This program, which those who make repositories lock, so that no two make the same one.
-const MYSELF: &str = "/proc/self/exe";
-/// How often to look whether somebody else has made his.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How long a repository that is being made may still take when the backup is cancelled: less than users
 /// wait, and much more than the moment in which an interruption would leave half of it.
 const FAREWELL: Duration = Duration::from_millis(3500);
@@ -51,7 +45,7 @@ struct Plan {
 
 /// Backs up the disks of a VM, which OpenNebula has laid out on a host, and prints the snapshot's id, its
 /// size in MiB, and the format of its disks.
-pub async fn run(arguments: &[String], session: &Session) -> Result {
+pub async fn run(session: &Session, arguments: &[String]) -> Result {
     let order = Order::parse(arguments)?;
     let plan = session.interrupt.guard(order.plan(session)).await;
     let plan = plan.map_err(|failure| match failure.code() {
@@ -85,24 +79,12 @@ impl Plan {
         }
     }
 
-    /// Makes the repository of a VM or a backup job that has none yet. The VMs of a job are backed up side
-    /// by side, so others may be about to make it as well.
+    /// Makes the repository of a VM or a backup job that has none yet.
     async fn make_repository(&self, session: &Session) -> Result {
         self.log.note(format_args!("making the repository {}", self.job.repository));
         let there = session.for_repository(&self.datastore, &self.repository)?;
         // Half a repository would be in the way of all that follow, so this is not dropped halfway.
-        let mut making = tokio::spawn(async move {
-            let _turn = turn().await;
-            let access = &there.settings.access;
-            let backend = there.backend(access).await?;
-            let password = there.password(access, "").await?;
-            let init = InitOptions::new(there.identity());
-            match Repository::init(backend, &password, init, there.repository_options()).await {
-                // Somebody else was quicker. Whether it is a repository, the backup will see.
-                Ok(_) | Err(Error::AlreadyInitialized { .. }) => Ok(()),
-                Err(error) => Err(Failure::from(error)),
-            }
-        });
+        let mut making = tokio::spawn(async move { new_repository::make(&there).await });
         tokio::select! {
             made = &mut making => made.unwrap_or_else(|error| {
                 Err(Failure::new(format_args!("the repository was not made: {error}")))
@@ -111,19 +93,6 @@ impl Plan {
                 let _ = timeout(FAREWELL, making).await;
                 Err(cancelled())
             }
-        }
-    }
-}
-
-/// Waits until nobody else on this front-end makes a repository. Where there is no telling, it goes
-/// without.
-async fn turn() -> Option<File> {
-    let file = File::open(MYSELF).ok()?;
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Some(file),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => sleep(PAUSE).await,
-            Err(_) => return None,
         }
     }
 }
@@ -163,15 +132,40 @@ impl Order {
     }
 
     /// Which repository the backup belongs into: the VM's, or that of the backup job; but an increment
-    /// belongs where the backup is that it is an increment to.
+    /// belongs where the backup is that it is an increment to, whoever orders it.
     async fn repository(
         &self,
         vm: Option<&Vm>,
-        session: &Session,
+        environment: &Environment,
         log: &Log,
     ) -> Result<RepositoryId> {
-        let _ = (vm, session, log);
-        Ok(RepositoryId::new(self.vm, self.job))
+        let usual = RepositoryId::new(self.vm, self.job);
+        let Some(image) = vm.and_then(|vm| vm.incremental_backup) else { return Ok(usual) };
+        let asked = async { Api::of(environment)?.backup_job_of(image).await };
+        match (asked.await, self.job) {
+            (Ok(job), _) => {
+                let found = RepositoryId::new(self.vm, job);
+                if found != usual {
+                    log.note(format_args!(
+                        "this is an increment to image {image}, so it goes to repository {found}"
+                    ));
+                }
+                Ok(found)
+            }
+            // A VM's increments are its own, unless it once was in a backup job.
+            (Err(failure), None) => {
+                log.warn(format_args!(
+                    "cannot ask OpenNebula where the backup is that this is an increment to, and take \
+                     it to be in repository {usual}: {}",
+                    failure.message().trim_start_matches("Fatal: ")
+                ));
+                Ok(usual)
+            }
+            (Err(failure), Some(_)) => Err(failure.while_doing(format_args!(
+                "cannot ask OpenNebula in which repository image {image} is, which this is an \
+                 increment to"
+            ))),
+        }
     }
 
     /// Finds out what it takes to carry it out.
@@ -182,7 +176,7 @@ impl Order {
         // Before 6.10.1, OpenNebula says nothing of the VM.
         let vm = action_data::part(&document, "VM").ok().map(Vm::parse).transpose()?;
         let log = Log { terminal: Arc::clone(&session.terminal), vm: self.vm };
-        let repository = self.repository(vm.as_ref(), session, &log).await?;
+        let repository = self.repository(vm.as_ref(), &session.environment, &log).await?;
         let settings = datastore.settings(&repository, &session.environment)?;
         Ok(Plan {
             host: Host::new(self.place.reader(vm.as_ref()), &session.environment)?,

@@ -23,7 +23,7 @@ const MAX_WORDS_BEFORE: usize = 4;
 
 /// Stops the backup of a VM, whatever it is at, and no other. That there is none is no failure: it may
 /// have ended by itself.
-pub async fn run(arguments: &[String], session: &Session) -> Result {
+pub async fn run(session: &Session, arguments: &[String]) -> Result {
     let [place, deploy_id] = arguments else {
         return Err(Failure::new("backup_cancel takes the arguments host:folder and deploy id"));
     };

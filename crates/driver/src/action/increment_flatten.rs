@@ -23,8 +23,8 @@ use crate::report::counters::Counters;
 use crate::session::{Contents, Intent, Session};
 
 /// Does it.
-pub async fn run(session: &Session) -> Result {
-    let data = ActionData::of_stdin().await?;
+pub async fn run(session: &Session, arguments: &[String]) -> Result {
+    let data = ActionData::of_call(arguments).await?;
     let document = data.document()?;
     let image = Image::parse(part(&document, "IMAGE")?)?;
     let datastore = Datastore::parse(part(&document, "DATASTORE")?)?;

@@ -10,8 +10,8 @@ use crate::storage;
 
 /// Prints the space of the file system that the datastore is on. The datastore's folder is made if it is
 /// missing; no repository is opened.
-pub async fn run(session: &Session) -> Result {
-    let data = ActionData::of_stdin().await?;
+pub async fn run(session: &Session, arguments: &[String]) -> Result {
+    let data = ActionData::of_call(arguments).await?;
     let document = data.document()?;
     let datastore = Datastore::parse(part(&document, "DATASTORE")?)?;
     let folder = folder(session, &datastore).await?;

@@ -35,15 +35,19 @@ const TIDY_TIME: Duration = Duration::from_secs(20);
 /// How often to look.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// An image that is being made.
+const INIT: u64 = 0;
 /// An image whose content is there, and that nobody uses.
 const READY: u64 = 1;
+/// An image whose content is on its way.
+const LOCKED: u64 = 4;
 /// An image whose content could not be brought.
 const ERROR: u64 = 5;
 
 /// Makes an image of each disk, and a template of the VM, in the name of the user who asked for it. Prints
 /// the number of the template, or -1, and those of the images.
-pub async fn run(session: &Session) -> Result {
-    let data = ActionData::of_stdin().await?;
+pub async fn run(session: &Session, arguments: &[String]) -> Result {
+    let data = ActionData::of_call(arguments).await?;
     let document = data.document()?;
     let request = Request::parse(Element::top(&document))?;
     let datastore = Datastore::parse(part(&document, "DATASTORE")?)?;
@@ -204,7 +208,9 @@ impl Made<'_> {
         loop {
             match self.api.image_state(image).await {
                 Ok(READY | ERROR) => return self.api.delete_image(image).await.is_ok(),
-                Ok(_) if Instant::now() < deadline => tokio::time::sleep(TIDY_INTERVAL).await,
+                Ok(INIT | LOCKED) if Instant::now() < deadline => {
+                    tokio::time::sleep(TIDY_INTERVAL).await
+                }
                 _ => return false,
             }
         }

@@ -18,8 +18,8 @@ use crate::session::{Intent, Session};
 
 /// Removes all snapshots of the image, and what nobody needs any more. What is gone already is as good as
 /// removed, so that an image can always be removed.
-pub async fn run(session: &Session) -> Result {
-    let data = ActionData::of_stdin().await?;
+pub async fn run(session: &Session, arguments: &[String]) -> Result {
+    let data = ActionData::of_call(arguments).await?;
     let document = data.document()?;
     let datastore = Datastore::parse(part(&document, "DATASTORE")?)?;
     let image = Image::parse(part(&document, "IMAGE")?)?;
@@ -58,7 +58,8 @@ async fn forget(repository: &BackupRepository, increments: &Increments) -> Resul
             match found {
                 Ok(id) => wanted.push(id),
                 Err(Error::NoMatch { .. }) => session.terminal.error(format!(
-                    "snapshot {} of increment {} is not in the repository",
+                    "snapshot {} of increment {} is not in the repository of the image, so it is not \
+                     removed",
                     increment.snapshot, increment.id
                 )),
                 Err(error) => return Err(Failure::from(error)),

@@ -11,8 +11,8 @@ use crate::opennebula::url::Url;
 use crate::session::Session;
 
 /// Prints the size in MiB of the disk that is in the image's path, as the guest saw it.
-pub async fn run(session: &Session) -> Result {
-    let data = ActionData::of_stdin().await?;
+pub async fn run(session: &Session, arguments: &[String]) -> Result {
+    let data = ActionData::of_call(arguments).await?;
     let document = data.document()?;
     let datastore = Datastore::parse(part(&document, "DATASTORE")?)?;
     let image = part(&document, "IMAGE")?;

@@ -1,6 +1,7 @@
 //! The hosts that VMs run on.
 
 use crate::doctor::Doctor;
+use crate::exit::Result;
 use crate::host::reach;
 use crate::host::ssh::Host;
 use crate::opennebula::api::Api;
@@ -16,13 +17,8 @@ pub async fn examine(doctor: &mut Doctor<'_>, api: &Api, datastores: &[Datastore
         return;
     };
     for name in names {
-        let environment = &doctor.session.environment;
-        let Some(host) = doctor.expect(Host::new(&name, environment), |_| format!("host {name}"))
-        else {
-            continue;
-        };
         for datastore in datastores {
-            let reached = reach::ask(doctor.session, &host, datastore).await;
+            let reached = reach(doctor, &name, datastore).await;
             let reached =
                 reached.map_err(|failure| failure.while_doing(format_args!("host {name}")));
             doctor.expect(reached, |how| {
@@ -30,4 +26,9 @@ pub async fn examine(doctor: &mut Doctor<'_>, api: &Api, datastores: &[Datastore
             });
         }
     }
+}
+
+async fn reach(doctor: &Doctor<'_>, name: &str, datastore: &Datastore) -> Result<String> {
+    let host = Host::new(name, &doctor.session.environment)?;
+    reach::ask(doctor.session, &host, datastore).await
 }

@@ -1,14 +1,19 @@
 //! The host's half of a backup: `datastore job`.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use restic_repo::archiver;
 use restic_repo::lock;
-use restic_repo::progress::{Phase, Progress};
+use restic_repo::progress::{Item, Phase, Progress, Warning};
 use restic_repo::repository::Repository;
+use restic_repo::{FileType, Id};
+use tokio::time::timeout;
 
 use crate::access::Access;
 use crate::command::version;
@@ -35,12 +40,15 @@ pub const BOUNDED: &str = "--bounded";
 /// worse than one that comes late.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
+/// How long it may take to store a snapshot that is unwanted, before it is given up.
+const LAST_STAGE: Duration = Duration::from_secs(2);
+
 /// Does what the front-end says on standard input. What becomes of it goes to standard output, a failure
 /// too; standard error has lines for the log.
 ///
 /// To be called before any other thread is started: they take over what this one may take of the host.
 pub fn run(arguments: &[String]) -> Result {
-    let mut input = io::stdin().lock();
+    let mut input = message::input()?;
     match arguments {
         [] => {
             say(&Hello { one_restic: version::OWN_VERSION.to_owned() })?;
@@ -54,8 +62,7 @@ pub fn run(arguments: &[String]) -> Result {
         _ => return Err(Failure::new("this command takes no arguments; the front-end starts it")),
     }
     let job: Job = message::read(&mut input)?;
-    drop(input);
-    let made = make(&job);
+    let made = make(&job, input);
     say(&match made {
         Ok(done) => Outcome::Done(done),
         Err(failure) => {
@@ -69,7 +76,7 @@ pub fn run(arguments: &[String]) -> Result {
     })
 }
 
-fn make(job: &Job) -> Result<Done> {
+fn make(job: &Job, input: File) -> Result<Done> {
     let disks = Disks::find(Path::new(&job.folder))?;
     // Whoever is asked to stop the backup of this folder finds this process by it.
     std::env::set_current_dir(&job.folder).map_err(|error| {
@@ -82,17 +89,25 @@ fn make(job: &Job) -> Result<Done> {
         Terminal::of_daemon(),
         Interrupt::listen_quietly,
         async |session| {
-            let mut lifeline = Lifeline::hold(io::stdin(), SILENCE);
-            let work = session.interrupt.guard(job.back_up(session, &disks));
-            done = Some(tokio::select! {
-                biased;
-                () = lifeline.broken() => Err(Failure::interrupted()),
-                made = work => made,
-            }?);
+            let mut lifeline = Lifeline::hold(input, SILENCE);
+            let unwanted = async {
+                tokio::select! {
+                    () = lifeline.broken() => {}
+                    () = session.interrupt.requested() => {}
+                }
+            };
+            done = Some(job.back_up_while_wanted(session, &disks, unwanted).await?);
             Ok(())
         },
     )?;
     done.ok_or_else(Failure::interrupted)
+}
+
+/// A backup that was made, and where it is.
+struct Made {
+    done: Done,
+    id: Id,
+    repository: Repository,
 }
 
 impl Job {
@@ -115,7 +130,29 @@ impl Job {
         })
     }
 
-    async fn back_up(&self, session: &Session, disks: &Disks) -> Result<Done> {
+    /// Makes the backup, unless it turns out to be unwanted; then no snapshot is left that nobody knows of.
+    async fn back_up_while_wanted(
+        &self,
+        session: &Session,
+        disks: &Disks,
+        unwanted: impl Future<Output = ()>,
+    ) -> Result<Done> {
+        let stage = Arc::new(Stage::default());
+        let mut work = pin!(self.back_up(session, disks, &stage));
+        tokio::select! {
+            biased;
+            () = unwanted => {}
+            made = &mut work => return made.map(|made| made.done),
+        }
+        if stage.is_last()
+            && let Ok(Ok(made)) = timeout(LAST_STAGE, work).await
+        {
+            made.repository.remove(FileType::Snapshot, made.id).await?;
+        }
+        Err(Failure::interrupted())
+    }
+
+    async fn back_up(&self, session: &Session, disks: &Disks, stage: &Arc<Stage>) -> Result<Made> {
         for disk in disks.missing(&self.disks) {
             session.terminal.error(format!("there is no file for disk {disk} in {}", self.folder));
         }
@@ -131,10 +168,12 @@ impl Job {
             report.advance(Phase::ScanBytes, disks.bytes);
             let _pulse = session.pulse(&report, BackupReport::show);
             let plan = self.plan(session, disks);
-            Ok::<_, Failure>(plan.run(&repository, index, report).await?)
+            let watch = Arc::new(Watch { report, stage: Arc::clone(stage) });
+            Ok::<_, Failure>(plan.run(&repository, index, watch).await?)
         });
         let outcome = outcome.await?;
-        let snapshot = outcome.id.ok_or_else(|| Failure::new("no snapshot was stored"))?.short();
+        let id = outcome.id.ok_or_else(|| Failure::new("no snapshot was stored"))?;
+        let snapshot = id.short();
         let counts = outcome.snapshot.summary.unwrap_or_default();
         session.terminal.note(format!(
             "backed up {} files, {}, in {}: {} are new, {} stored for them; snapshot {snapshot}",
@@ -144,7 +183,8 @@ impl Job {
             number::bytes(counts.data_added),
             number::bytes(counts.data_added_packed),
         ));
-        Ok(Done { snapshot, bytes: counts.total_bytes_processed, is_rbd: disks.is_rbd })
+        let bytes = counts.total_bytes_processed;
+        Ok(Made { done: Done { snapshot, bytes, is_rbd: disks.is_rbd }, id, repository })
     }
 
     fn plan(&self, session: &Session, disks: &Disks) -> archiver::Backup {
@@ -154,6 +194,48 @@ impl Job {
             program_version: version::NAME_AND_VERSION.to_owned(),
             ..archiver::Backup::of_paths(disks.paths.clone(), session.identity())
         }
+    }
+}
+
+/// How far a backup is: whether all that is left is to store the snapshot, and what follows.
+#[derive(Debug, Default)]
+struct Stage(AtomicBool);
+
+impl Stage {
+    fn is_last(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Reports the progress, and keeps an eye on the stage.
+struct Watch {
+    report: Arc<BackupReport>,
+    stage: Arc<Stage>,
+}
+
+impl Progress for Watch {
+    fn begin(&self, phase: Phase, total: Option<u64>) {
+        self.report.begin(phase, total);
+    }
+
+    fn advance(&self, phase: Phase, amount: u64) {
+        self.report.advance(phase, amount);
+    }
+
+    fn end(&self, phase: Phase) {
+        // The archiver is done with all files before it stores the snapshot.
+        if phase == Phase::BackupBytes {
+            self.stage.0.store(true, Ordering::Relaxed);
+        }
+        self.report.end(phase);
+    }
+
+    fn warn(&self, warning: &Warning<'_>) {
+        self.report.warn(warning);
+    }
+
+    fn item(&self, item: &Item<'_>) {
+        self.report.item(item);
     }
 }
 

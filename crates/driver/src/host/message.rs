@@ -4,7 +4,9 @@
 //! then with an empty line now and then. The host's half ends with an [`Outcome`].
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 
 use restic_repo::Compression;
 use serde::de::DeserializeOwned;
@@ -85,6 +87,13 @@ pub struct Done {
     pub bytes: u64,
     /// Whether its disks are in Ceph's format.
     pub is_rbd: bool,
+}
+
+/// Standard input as it is. What the standard library gives reads ahead, and another program may read
+/// what follows.
+pub fn input() -> Result<File> {
+    let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    input.map_err(|error| Failure::new(format_args!("cannot read standard input: {error}")))
 }
 
 /// A message as a line.

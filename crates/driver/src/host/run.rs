@@ -24,7 +24,7 @@ const MAX_GREETINGS: usize = 100;
 /// What is there on a host.
 enum Found {
     /// This program, in this version.
-    Ready(Link),
+    Ready(Box<Link>),
     /// Something else or nothing, and what it said.
     Other(String),
 }
@@ -94,12 +94,12 @@ async fn outcome(link: &mut Link) -> Option<Outcome> {
 /// Starts this program on a host, and copies it there if it is not there yet.
 async fn connect(host: &Host, log: &Log) -> Result<Link> {
     match look(host, log).await? {
-        Found::Ready(link) => return Ok(link),
+        Found::Ready(link) => return Ok(*link),
         Found::Other(said) => log.note(format_args!("{}: {said}", host.name())),
     }
     deploy(host, log).await?;
     match look(host, log).await? {
-        Found::Ready(link) => Ok(link),
+        Found::Ready(link) => Ok(*link),
         Found::Other(said) => Err(Failure::new(format_args!(
             "{} was copied to {} but does not run there: {said}; is that another kind of machine?",
             host.program(),
@@ -115,7 +115,7 @@ async fn look(host: &Host, log: &Log) -> Result<Found> {
         let Some(line) = link.next_line().await else { break };
         let Ok(hello) = serde_json::from_str::<Hello>(&line) else { continue };
         if hello.one_restic == version::OWN_VERSION {
-            return Ok(Found::Ready(link));
+            return Ok(Found::Ready(Box::new(link)));
         }
         let (theirs, ours) = (hello.one_restic, version::OWN_VERSION);
         return Ok(Found::Other(format!("version {theirs} is there instead of {ours}")));

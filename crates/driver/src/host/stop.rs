@@ -1,7 +1,6 @@
 //! Stopping a backup on its host: `datastore job-stop`. It is for one whose front-end's half is gone
 //! without the host having noticed yet.
 
-use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +26,7 @@ pub fn run(arguments: &[String]) -> Result {
     if !arguments.is_empty() {
         return Err(Failure::new("this command takes no arguments; the front-end starts it"));
     }
-    let stop: Stop = message::read(io::stdin().lock())?;
+    let stop: Stop = message::read(message::input()?)?;
     for process in processes::mine() {
         let is_job =
             process.arguments().windows(2).any(|words| words == [action::COMMAND, job::ACTION]);

@@ -25,7 +25,19 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// The message of an action: XML, with the datastore's secrets in it.
 pub struct ActionData(Zeroizing<String>);
 
+/// The id of an image or a request is shorter, and a message longer.
+const LONGEST_ID: usize = 64;
+
 impl ActionData {
+    /// The message of an action with these arguments: it comes on standard input, but OpenNebula 6.6 has it
+    /// in front of the arguments.
+    pub async fn of_call(arguments: &[String]) -> Result<Self> {
+        match arguments.first() {
+            Some(message) if message.len() > LONGEST_ID => Self::decode(message.as_bytes()),
+            _ => Self::of_stdin().await,
+        }
+    }
+
     /// Reads the message from standard input to its end.
     pub async fn of_stdin() -> Result<Self> {
         let read = tokio::task::spawn_blocking(|| {

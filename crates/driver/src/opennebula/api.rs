@@ -4,6 +4,7 @@ use crate::environment::Environment;
 use crate::exit::{Failure, Result};
 use crate::opennebula::auth::{self, ServerAdmin};
 use crate::opennebula::element::{self, Document, Element};
+use crate::opennebula::image;
 use crate::opennebula::installation::Installation;
 use crate::opennebula::xmlrpc::{CallError, Client, Value};
 use crate::password::Secret;
@@ -58,6 +59,19 @@ impl Api {
             Ok(Value::Text(text)) => Ok(Secret::new(text)),
             Ok(_) => Err(Failure::new(format_args!("OpenNebula does not answer {method}"))),
             Err(error) => Err(failure("OpenNebula does not tell what it has", error)),
+        }
+    }
+
+    /// The backup job that made a backup image, if one did.
+    pub async fn backup_job_of(&self, image: u64) -> Result<Option<u64>> {
+        let arguments = vec![number(image)?, Value::Bool(false)];
+        let told = self.client.call("one.image.info", &self.session, arguments).await;
+        match told.map_err(|error| failure(&format!("image {image} is not known"), error))? {
+            Value::Text(text) => {
+                let document = parse(&text)?;
+                image::job(Element::top(&document))
+            }
+            _ => Err(Failure::new("OpenNebula does not describe the image")),
         }
     }
 }

@@ -138,7 +138,7 @@ impl Vector {
         let mut separator = "";
         for (part, text) in self.0.iter().filter(|(_, text)| !text.is_empty()) {
             match separator {
-                "" => write!(f, "{name}=[\n")?,
+                "" => writeln!(f, "{name}=[")?,
                 separator => f.write_str(separator)?,
             }
             write!(f, "    {}={}", part.to_uppercase(), Quoted(text))?;

@@ -53,7 +53,9 @@ impl Url {
         };
         let path = format!("/{}", parts.next()?);
         let is_clean = |part: &str| !part.is_empty() && part != "." && part != "..";
-        if !path[1..].split('/').all(is_clean) || path.contains(char::is_control) {
+        // OpenNebula's scripts make shell commands of URLs.
+        let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%=,".contains(c);
+        if !path[1..].split('/').all(is_clean) || !path.chars().all(is_plain) {
             return None;
         }
         Some(Ok(Self { is_rbd, datastore, job, increments, path }))
@@ -126,6 +128,8 @@ mod tests {
             "restic://102//0:66c01fd7/x/../0/backup/disk.0.0",
             "restic://102//0:66c01fd7",
             "restic://102//0:66c01fd7/x/0/backup/disk.0\n.0",
+            "restic://102//0:66c01fd7/x'; reboot; '/0/backup/disk.0.0",
+            "restic://102//0:66c01fd7/$(reboot)/0/backup/disk.0.0",
             "restic://102//0:$(reboot)/x/0/backup/disk.0.0",
         ] {
             assert!(Url::parse(text).is_err(), "{text}");

@@ -18,6 +18,9 @@ impl Vm {
     /// Reads a `VM` of OpenNebula's.
     pub fn parse(vm: Element<'_>) -> Result<Self> {
         let image: Option<i64> = vm.number("BACKUPS/BACKUP_CONFIG/INCREMENTAL_BACKUP_ID")?;
+        // A VM that is backed up in full has no increments, whatever it had before.
+        let is_incremental = vm.text("BACKUPS/BACKUP_CONFIG/MODE") != Some("FULL");
+        let image = image.filter(|_| is_incremental);
         Ok(Self {
             id: vm.required_number("ID")?,
             last_bridge: vm.text("BACKUPS/BACKUP_CONFIG/LAST_BRIDGE").map(str::to_owned),

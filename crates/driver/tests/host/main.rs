@@ -2,5 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
+mod api;
 mod backup;
+mod cancel;
+mod confine;
+mod deploy;
+mod lost;
+mod recorded;
+mod secrets;
 mod site;
+mod wrong;

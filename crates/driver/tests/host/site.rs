@@ -23,23 +23,27 @@ pub struct Site {
     pub scratch: Scratch,
     pub host: Sshd,
     pub server: Sshd,
+    /// The password of all repositories.
+    pub password: String,
     agent: Agent,
 }
 
 impl Site {
     pub fn new() -> Self {
+        Self::with("")
+    }
+
+    /// The same, with more in the environment of what runs on the host, as in `A=1 B=2`.
+    pub fn with(variables: &str) -> Self {
         let scratch = Scratch::new();
         let cache = scratch.folder("cache");
-        let options = SshdOptions::internal("").line(format!(
-            "SetEnv XDG_CACHE_HOME={} TMPDIR={}",
-            cache.display(),
-            cache.display()
-        ));
+        let options = SshdOptions::internal("")
+            .line(format!("SetEnv XDG_CACHE_HOME={} {variables}", cache.display()));
         let (host, server) = (Sshd::with(&options), Sshd::start());
         let agent = Agent::start(&scratch.path().join("agent.sock"));
         agent.add(&host.user_key());
         agent.add(&server.user_key());
-        let site = Self { scratch, host, server, agent };
+        let site = Self { scratch, host, server, password: PASSWORD.to_owned(), agent };
         site.write_ssh_config(site.host.port(), site.server.port());
         let program = site.remote_program();
         fs::create_dir_all(program.parent().unwrap()).unwrap();
@@ -63,6 +67,8 @@ impl Site {
         let config = [
             machine(HOST, host_port, self.host.user()),
             machine(SERVER, server_port, self.server.user()),
+            // Nobody listens there.
+            machine("nowhere", 1, self.server.user()),
         ];
         fs::write(self.ssh_config(), config.concat()).unwrap();
     }
@@ -104,14 +110,14 @@ impl Site {
 
     /// The message of a backup, with these attributes beyond the necessary.
     pub fn message(&self, vm: u64, attributes: &str, vm_elements: &str) -> String {
-        let password = PASSWORD.replace("]]>", "");
         format!(
             "<DS_DRIVER_ACTION_DATA>\n  <DATASTORE><ID>102</ID><BASE_PATH><![CDATA[{}]]></BASE_PATH>\
-             <TEMPLATE><RESTIC_PASSWORD><![CDATA[{password}]]></RESTIC_PASSWORD>\
+             <TEMPLATE><RESTIC_PASSWORD><![CDATA[{}]]></RESTIC_PASSWORD>\
              <RESTIC_SFTP_SERVER><![CDATA[{SERVER}]]></RESTIC_SFTP_SERVER>\
              <RESTIC_SFTP_USER><![CDATA[{}]]></RESTIC_SFTP_USER>{attributes}</TEMPLATE></DATASTORE>\n  \
              <VM><ID>{vm}</ID>{vm_elements}</VM>\n</DS_DRIVER_ACTION_DATA>\n",
             self.base_path().display(),
+            self.password,
             self.server.user(),
         )
     }
@@ -153,7 +159,7 @@ impl Site {
 
     /// A repository, as the server has it in its folder.
     pub fn repo(&self, id: &str) -> Repo {
-        self.scratch.repo_at(self.base_path().join(id), PASSWORD)
+        self.scratch.repo_at(self.base_path().join(id), &self.password)
     }
 
     /// What a real restic says.
@@ -174,11 +180,43 @@ impl Site {
         paths.filter(|path| path.file_name().is_some_and(|name| name.len() == 64)).collect()
     }
 
-    /// The processes that work on a backup on the host: those whose folder is that of a VM's disks.
-    pub fn jobs(&self, vm: u64) -> Vec<u32> {
-        let folder = self.vm_folder(vm).join("backup");
-        processes().into_iter().filter(|pid| working_folder(*pid) == Some(folder.clone())).collect()
+    /// The processes that make backups on the host.
+    pub fn jobs(&self) -> Vec<u32> {
+        let program = self.remote_program().display().to_string();
+        let is_job = |words: &[String]| {
+            words.first() == Some(&program) && words.get(2).is_some_and(|word| word == "job")
+        };
+        processes().into_iter().filter(|pid| is_job(&arguments_of(*pid))).collect()
     }
+
+    /// Begins the backup of a VM that would take a minute, and waits until the host is at it.
+    pub fn begin_slowly(&self, vm: u64) -> Child {
+        let attributes = "<RESTIC_BWLIMIT>100</RESTIC_BWLIMIT>";
+        let before = self.jobs().len();
+        let child = start(&mut self.backup(vm), &self.message(vm, attributes, ""));
+        let repo = vm.to_string();
+        wait_for("the host is at work", || {
+            self.jobs().len() > before && !self.locks(&repo).is_empty()
+        });
+        child
+    }
+
+    /// Waits for everything to be as if nobody had ever begun, and says how long it took.
+    pub fn assert_tidy(&self, vm: u64) -> Duration {
+        let repo = vm.to_string();
+        let took = wait_for("no job and no lock is left", || {
+            self.jobs().is_empty() && self.locks(&repo).is_empty()
+        });
+        assert!(took < Duration::from_secs(5), "it took {took:?}");
+        took
+    }
+}
+
+/// The lines of standard error that are no lines of the log.
+pub fn complaint(outcome: &Outcome) -> String {
+    let text = outcome.complaint();
+    let is_said = |line: &&str| !line.starts_with("INFO: ") && !line.starts_with("WARN: ");
+    text.lines().filter(is_said).collect::<Vec<_>>().join("\n")
 }
 
 pub fn deploy_id(vm: &str) -> String {
@@ -191,8 +229,27 @@ pub fn processes() -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-fn working_folder(pid: u32) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/cwd")).ok()
+/// The arguments of a process; none if it is gone.
+pub fn arguments_of(pid: u32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = line.strip_suffix(b"\0").unwrap_or_default().split(|byte| *byte == 0);
+    words
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+/// A field of `/proc/PID/stat`, by its number in the manual.
+pub fn stat_of(pid: u32, field: usize) -> i64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let rest = stat.rsplit_once(") ").unwrap().1;
+    rest.split(' ').nth(field - 3).unwrap().parse().unwrap()
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(sent.unwrap().success(), "kill -{name} {pid}");
 }
 
 /// Starts a command and gives it its message.
@@ -242,9 +299,12 @@ impl Agent {
     }
 
     fn add(&self, key: &Path) {
-        let mut add = Command::new("ssh-add");
-        add.arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).stderr(Stdio::null());
-        assert!(add.status().unwrap().success(), "ssh-add fails");
+        // The socket is there before anybody listens to it.
+        wait_for("the agent takes a key", || {
+            let mut add = Command::new("ssh-add");
+            add.arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).stderr(Stdio::null());
+            add.status().unwrap().success()
+        });
     }
 }
 

@@ -125,6 +125,25 @@ async fn an_unreadable_file_is_left_out_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_or_nothing_means_no_snapshot_where_something_is_unreadable() {
+    let folder = source();
+    let workshop = Workshop::new().await;
+    for missing in [true, false] {
+        let index = workshop.repository.load_index(&Silent).await.unwrap();
+        let mut paths = vec![folder.path().to_owned()];
+        if missing {
+            paths.push(folder.path().join("../does-not-exist"));
+        }
+        let mut backup = Backup::of_paths(paths, Identity::current());
+        backup.all_or_nothing = true;
+        let made = backup.run(&workshop.repository, index, Arc::new(Silent)).await;
+        let snapshots = workshop.repository.list(FileType::Snapshot).await.unwrap().len();
+        assert_eq!((made.is_err(), snapshots), (missing, usize::from(!missing)), "{made:?}");
+    }
+    assert!(check(&workshop.repository).await.is_sound());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_becomes_one_file_and_a_broken_one_no_snapshot() {
     struct Broken;
     impl Read for Broken {

@@ -238,3 +238,24 @@ async fn a_lock_that_cannot_become_shared_at_once_becomes_it_later() {
     guest.release().await.unwrap();
     lock.release().await.unwrap();
 }
+
+#[tokio::test]
+async fn ones_own_dead_are_removed_and_nobody_elses() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let me = Identity::current();
+    // A process that has ended, so its number is nobody's for now.
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let dead = LockFile { pid: child.id(), ..LockFile::new(LockKind::Shared, &me) };
+    let elsewhere = LockFile { hostname: "elsewhere".to_owned(), ..dead.clone() };
+    let somebody = LockFile { username: "somebody".to_owned(), ..dead.clone() };
+    let exclusive = LockFile { exclusive: true, ..dead.clone() };
+    let alive = LockFile::new(LockKind::Shared, &me);
+    let gone = dead.save(&repository).await.unwrap();
+    for other in [elsewhere, somebody, exclusive, alive] {
+        other.save(&repository).await.unwrap();
+    }
+    let removed = remove_dead(&repository, &me).await.unwrap();
+    assert_eq!(removed.iter().map(|holder| holder.id).collect::<Vec<_>>(), [gone]);
+    assert_eq!(locks(&repository).await, 4);
+}

@@ -1,0 +1,13 @@
+//! The actions of OpenNebula's backup datastore, as the daemon calls them: with recorded messages, a real SSH
+//! server, real repositories, and a daemon that says what it said when they were recorded.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+
+mod disks;
+mod flatten;
+mod front_end;
+mod malformed;
+mod oned;
+mod recording;
+mod removal;
+mod replay;
