@@ -11,3 +11,4 @@ mod oned;
 mod recording;
 mod removal;
 mod replay;
+mod restoring;
