@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::error::{Error, Result};
 use crate::extent::{Extent, Place, push};
@@ -17,6 +18,9 @@ use crate::source::{Source, within};
 /// How much of the disk is looked up at a time, in bytes: with the smallest clusters, that many pieces are
 /// still few.
 const WINDOW: u64 = 16 << 20;
+
+/// How many files are opened at a time.
+const OPENED_AT_ONCE: usize = 8;
 
 /// A disk that is made of several files, each a change to the one before. Cheap to clone; any number of reads
 /// may run at a time.
@@ -43,11 +47,31 @@ pub(crate) enum Layer {
 }
 
 impl Layer {
+    /// Reads what a file says of itself.
+    async fn open(file: SourceFile, tables: Arc<Tables>) -> Result<Self> {
+        let beginning = file.read(0, READ_LENGTH).await?;
+        if Qcow2::is_one(&beginning) {
+            Ok(Self::Qcow2(Box::new(Qcow2::open(file, &beginning, tables).await?)))
+        } else if file.number == 0 {
+            Ok(Self::Raw(file.len()))
+        } else {
+            Err(Error::NotQcow2 { file: file.number })
+        }
+    }
+
     /// The size of the disk as this file knows it.
     pub fn virtual_size(&self) -> u64 {
         match self {
             Self::Raw(size) => *size,
             Self::Qcow2(qcow2) => qcow2.header.virtual_size,
+        }
+    }
+
+    /// The parts of the disk of which this file may say something, in order.
+    pub fn touched(&self) -> Vec<Range<u64>> {
+        match self {
+            Self::Raw(size) => std::iter::once(0..*size).collect(),
+            Self::Qcow2(qcow2) => qcow2.touched().collect(),
         }
     }
 }
@@ -61,21 +85,14 @@ impl Chain {
     /// else, [`Error::Unsupported`] and [`Error::Damaged`] as they say.
     pub async fn open(sources: Vec<Arc<dyn Source>>) -> Result<Self> {
         let tables = Arc::new(Tables::new());
-        let (mut files, mut layers) = (Vec::new(), Vec::new());
-        for (number, source) in sources.into_iter().enumerate() {
-            let file = SourceFile::new(number, source);
-            let beginning = file.read(0, READ_LENGTH).await?;
-            let layer = if Qcow2::is_one(&beginning) {
-                let qcow2 = Qcow2::open(file.clone(), &beginning, Arc::clone(&tables)).await?;
-                Layer::Qcow2(Box::new(qcow2))
-            } else if number == 0 {
-                Layer::Raw(file.len())
-            } else {
-                return Err(Error::NotQcow2 { file: number });
-            };
-            files.push(file);
-            layers.push(layer);
-        }
+        let files = sources.into_iter().enumerate();
+        let files = files.map(|(number, source)| SourceFile::new(number, source));
+        let files: Vec<_> = files.collect();
+        let layers: Vec<_> = stream::iter(files.clone())
+            .map(|file| Layer::open(file, Arc::clone(&tables)))
+            .buffered(OPENED_AT_ONCE)
+            .try_collect()
+            .await?;
         let virtual_size = layers.last().ok_or(Error::NoFiles)?.virtual_size();
         Ok(Self { inner: Arc::new(Inner { files, layers, virtual_size }) })
     }
@@ -103,12 +120,12 @@ impl Chain {
         &self.inner.layers
     }
 
-    /// Whether any of the files from number `from` on may say something about a part of the disk.
-    pub(crate) fn may_touch(&self, from: usize, range: &Range<u64>) -> bool {
-        self.inner.layers[from..].iter().any(|layer| match layer {
-            Layer::Raw(size) => range.start < *size,
-            Layer::Qcow2(qcow2) => qcow2.may_touch(range),
-        })
+    /// The parts of the disk of which the files from number `from` on may say something: in order, and none
+    /// touches the next. There are no more than these files have L2 tables.
+    pub(crate) fn touched(&self, from: usize) -> Vec<Range<u64>> {
+        let parts = self.inner.layers[from..].iter().flat_map(Layer::touched);
+        let size = self.virtual_size();
+        union(parts.map(|part| part.start..part.end.min(size)).collect())
     }
 
     /// Where a part of the disk is. No [`Place::Hole`] is left.
@@ -191,11 +208,51 @@ impl Chain {
     }
 }
 
+/// The same parts in order, with those put together that overlap or touch.
+pub(crate) fn union(mut parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    parts.retain(|part| !part.is_empty());
+    parts.sort_unstable_by_key(|part| part.start);
+    parts.dedup_by(|next, last| {
+        let joined = next.start <= last.end;
+        if joined {
+            last.end = last.end.max(next.end);
+        }
+        joined
+    });
+    parts
+}
+
 impl fmt::Debug for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chain")
             .field("files", &self.inner.files.len())
             .field("virtual_size", &self.inner.virtual_size)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_overlap_or_touch_are_put_together() {
+        let parts = vec![7..9, 1..3, 3..4, 5..5, 8..8, 8..12, 14..15];
+        assert_eq!(union(parts), [1..4, 7..12, 14..15]);
+        assert_eq!(union(vec![]), []);
+    }
+
+    #[tokio::test]
+    async fn all_of_it_can_be_done_in_a_task_of_its_own() {
+        let sources: Vec<Arc<dyn Source>> = vec![Arc::new(Bytes::from_static(b"raw"))];
+        let work = tokio::spawn(async move {
+            let chain = Chain::open(sources).await?;
+            let plan = crate::commit::plan(&chain).await?;
+            assert_eq!(plan.read_at(0, 9).await?, "raw");
+            let streamed: Vec<_> = chain.stream().try_collect().await?;
+            assert!(!streamed.is_empty());
+            chain.read_at(0, 2).await
+        });
+        assert_eq!(work.await.unwrap().unwrap(), "ra");
     }
 }

@@ -84,6 +84,9 @@ pub enum Feature {
     /// Reference counts that are not up to date: the program that wrote it did not come to its end. It can
     /// be read, but not committed into.
     StaleRefcounts,
+    /// Snapshots within it that have no size of their own, as it is in version 2. It can be read, but no disk
+    /// that has grown can be committed into it.
+    SnapshotsWithoutSize,
     /// Tables that are larger than QEMU would allow.
     LargeTables,
 }
@@ -100,6 +103,9 @@ impl fmt::Display for Feature {
             Self::ClusterBits(bits) => write!(f, "has clusters of 2^{bits} bytes"),
             Self::RefcountOrder(order) => write!(f, "has reference counts of 2^{order} bits"),
             Self::StaleRefcounts => f.write_str("has reference counts that are not up to date"),
+            Self::SnapshotsWithoutSize => {
+                f.write_str("would have to grow, and has snapshots that cannot tell their size")
+            }
             Self::LargeTables => f.write_str("has tables larger than any program makes them"),
         }
     }

@@ -9,15 +9,15 @@ use crate::extent::{Extent, Place};
 use crate::qcow2::compressed::decompress;
 use crate::source::within;
 
-/// Two pieces of a file that are this close to each other, in bytes, are read at once: it is less than what a
-/// request costs, and where files are made of chunks of about a mebibyte, the same chunk has both.
-const GAP: u64 = 256 << 10;
+/// Two pieces of a file that are this close to each other, in bytes, are read at once: a request costs more than
+/// that, and where files are made of chunks of about a mebibyte, the same chunk has both.
+const GAP: u64 = 128 << 10;
 
 /// No read becomes larger than this because pieces are close, in bytes.
 const LARGE: u64 = 4 << 20;
 
 /// How many reads run at a time for one fetch.
-const CONCURRENCY: usize = 8;
+const CONCURRENCY: usize = 4;
 
 /// What is to be fetched, and where in the buffer it goes.
 pub(crate) struct Piece {
@@ -51,9 +51,15 @@ pub(crate) async fn fetch(chain: &Chain, length: usize, mut pieces: Vec<Piece>) 
         return Ok(padded.into());
     }
 
+    let mut buffer = vec![0; length];
+    fill(chain, &mut buffer, pieces).await?;
+    Ok(buffer.into())
+}
+
+/// Fetches pieces into a buffer of zeros.
+pub(crate) async fn fill(chain: &Chain, buffer: &mut [u8], mut pieces: Vec<Piece>) -> Result<()> {
     pieces.sort_unstable_by_key(|piece| host_range(&piece.extent));
     let pieces = &pieces[..];
-    let mut buffer = vec![0; length];
     let mut reads = stream::iter(reads(pieces))
         .map(|read| async move {
             let length = (read.end - read.start) as usize;
@@ -77,7 +83,7 @@ pub(crate) async fn fetch(chain: &Chain, length: usize, mut pieces: Vec<Piece>) 
             }
         }
     }
-    Ok(buffer.into())
+    Ok(())
 }
 
 /// Puts sorted pieces together to reads.

@@ -1,8 +1,10 @@
 //! A file of a chain, and the tables of all of them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -57,36 +59,64 @@ impl SourceFile {
     }
 }
 
-/// L2 tables that were read lately, by file and offset.
-pub(crate) struct Tables(Cache<(usize, u64), Bytes, ByLength>);
+/// Which table: the number of the file, and where it is in it.
+type Key = (usize, u64);
+
+/// A table that is being read. Nothing if that failed.
+type Coming = Shared<BoxFuture<'static, Option<Bytes>>>;
+
+/// L2 tables that were read lately, or are just being read.
+pub(crate) struct Tables {
+    kept: Cache<Key, Bytes, ByLength>,
+    coming: Mutex<HashMap<Key, Coming>>,
+}
 
 #[derive(Clone)]
 struct ByLength;
 
-impl Weighter<(usize, u64), Bytes> for ByLength {
-    fn weight(&self, _: &(usize, u64), table: &Bytes) -> u64 {
+impl Weighter<Key, Bytes> for ByLength {
+    fn weight(&self, _: &Key, table: &Bytes) -> u64 {
         table.len().max(1) as u64
     }
 }
 
 impl Tables {
     pub fn new() -> Self {
-        Self(Cache::with_weighter(1024, KEPT_TABLES, ByLength))
+        let kept = Cache::with_weighter(1024, KEPT_TABLES, ByLength);
+        Self { kept, coming: Mutex::default() }
     }
 
     /// A table: from memory, or out of the file.
     ///
-    /// Nobody waits here for somebody else's read: that one may be part of a stream that is not asked to go
-    /// on, and so would never end.
+    /// Who waits for a read that somebody else began also drives it on: the other one may be a stream that
+    /// nobody asks to go on.
     pub async fn load(&self, file: &SourceFile, offset: u64, length: usize) -> Result<Bytes> {
         let key = (file.number, offset);
-        if let Some(table) = self.0.get(&key) {
+        if let Some(table) = self.kept.get(&key) {
             return Ok(table);
         }
-        let table = file.read_exact(offset, length).await?;
-        // A slice of something large would keep all of it.
-        let table = Bytes::copy_from_slice(&table);
-        self.0.insert(key, table.clone());
-        Ok(table)
+        let coming = {
+            let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+            let begin = || {
+                let file = file.clone();
+                // A slice of something large would keep all of it.
+                let read = async move {
+                    let table = file.read_exact(offset, length).await.ok()?;
+                    Some(Bytes::copy_from_slice(&table))
+                };
+                read.boxed().shared()
+            };
+            coming.entry(key).or_insert_with(begin).clone()
+        };
+        let table = coming.await;
+        if let Some(table) = &table {
+            self.kept.insert(key, table.clone());
+        }
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        match table {
+            Some(table) => Ok(table),
+            // An error is nobody else's; this one finds its own.
+            None => file.read_exact(offset, length).await,
+        }
     }
 }

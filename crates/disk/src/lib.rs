@@ -41,6 +41,7 @@
 //! | `qcow2` | the format: header, tables, compressed clusters. Bytes in, places out |
 //! | [`Chain`] | which file has which piece of the disk, and how to read many pieces in few reads |
 //! | `stream` | the same disk as one new file |
+//! | [`commit`] | what merging changes into the first file makes of it |
 //!
 //! # What an embedder should know
 //!
@@ -55,11 +56,11 @@
 
 mod bitmap;
 mod chain;
+pub mod commit;
 mod error;
 mod extent;
 mod fetch;
 mod file;
-#[allow(dead_code)]
 mod qcow2;
 mod source;
 mod stream;

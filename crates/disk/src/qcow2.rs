@@ -64,11 +64,14 @@ impl Qcow2 {
         Some(entry & OFFSET).filter(|at| *at != 0)
     }
 
-    /// Whether it says anything about a part of the disk. May be true where it does not.
-    pub fn may_touch(&self, range: &Range<u64>) -> bool {
+    /// The parts of the disk for which there are L2 tables, in order.
+    pub fn touched(&self) -> impl Iterator<Item = Range<u64>> {
         let reach = self.header.l1_reach();
-        let last = range.end.div_ceil(reach).min(self.l1.len() as u64);
-        (range.start / reach..last).any(|index| self.l2_offset(index).is_some())
+        let present = (0u64..).zip(&self.l1).filter(|(_, entry)| *entry & OFFSET != 0);
+        present.map(move |(index, _)| {
+            let start = index.saturating_mul(reach);
+            start..start.saturating_add(reach)
+        })
     }
 
     /// The L2 table at this offset.

@@ -44,8 +44,9 @@ impl Chain {
     /// The disk as one qcow2 file that stands on no other, from its first byte to its last: version 3, clusters
     /// of 64 KiB, nothing compressed. The header comes before anything else of the disk is read.
     ///
-    /// The same files give the same bytes. What is read ahead takes some 64 MiB of memory, and what has to be
-    /// known of the disk some four bytes for each mebibyte that is in use.
+    /// The same files give the same bytes. What is read ahead takes some 32 MiB of memory, several times that
+    /// where it lies scattered; L2 tables take 64 MiB at most; and what has to be known of the disk takes some
+    /// four bytes for each mebibyte that is in use.
     ///
     /// # Errors
     /// [`Error::TooLarge`](crate::Error::TooLarge) for a disk of more than two pebibytes,

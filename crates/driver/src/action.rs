@@ -10,19 +10,20 @@ use std::ffi::OsString;
 use crate::environment::Environment;
 use crate::exit::{ExitCode, Failure, Result};
 use crate::global::{GlobalArgs, Settings};
-use crate::host::{job, stop};
+use crate::host::{job, reach, stop};
 use crate::opennebula::datastore::{Datastore, RepositoryId};
 use crate::report::terminal::Terminal;
 use crate::session::Session;
 use crate::signals::Interrupt;
 
 mod archive;
-pub mod backup;
-pub mod backup_cancel;
+mod backup;
+mod backup_cancel;
 mod downloader;
+mod increment_flatten;
 mod ls;
-mod monitor;
-pub mod new_repository;
+pub mod monitor;
+mod new_repository;
 pub mod reclaim;
 pub mod repository;
 mod restore;
@@ -32,6 +33,24 @@ mod stream;
 
 /// The word that comes before the name of an action.
 pub const COMMAND: &str = "datastore";
+
+/// What is installed for OpenNebula to call, in alphabetical order.
+pub const INSTALLED: [&str; 14] = [
+    "backup",
+    "backup_cancel",
+    "clone",
+    "cp",
+    "increment_flatten",
+    "ls",
+    "mkfs",
+    "monitor",
+    "restore",
+    "rm",
+    "snap_delete",
+    "snap_flatten",
+    "snap_revert",
+    "stat",
+];
 
 /// Actions of other datastores, which this one has no use for.
 const UNSUPPORTED: [&str; 6] =
@@ -48,6 +67,7 @@ pub fn run(arguments: &[OsString]) -> Result {
         // Those that run on a host.
         job::ACTION => return job::run(arguments),
         stop::ACTION => return stop::run(arguments),
+        reach::ACTION => return reach::run(arguments),
         _ => {}
     }
     if UNSUPPORTED.contains(&&**action) {
@@ -73,6 +93,7 @@ pub fn run(arguments: &[OsString]) -> Result {
 async fn act(action: &str, arguments: &[String], session: &Session) -> Result {
     match action {
         "backup_cancel" => backup_cancel::run(session, arguments).await,
+        "increment_flatten" => increment_flatten::run(session, arguments).await,
         "ls" => ls::run(session, arguments).await,
         "monitor" => monitor::run(session, arguments).await,
         "restic_downloader" => downloader::run(session, arguments).await,

@@ -11,6 +11,7 @@ pub mod cat;
 pub mod check;
 pub mod copy;
 pub mod diff;
+pub mod doctor;
 pub mod dump;
 pub mod find;
 pub mod forget;
@@ -87,6 +88,8 @@ pub enum Command {
     Unlock(unlock::Unlock),
     /// Find out whether this machine and its storage can be relied upon
     Selftest(selftest::Selftest),
+    /// Find out whether everything is in place for OpenNebula's backups
+    Doctor(doctor::Doctor),
     /// Show the version of this program
     Version(version::Version),
 }
@@ -120,6 +123,7 @@ impl Command {
             Self::Cache(command) => command.run(session).await,
             Self::Unlock(command) => command.run(session).await,
             Self::Selftest(command) => command.run(session).await,
+            Self::Doctor(command) => command.run(session).await,
             Self::Version(command) => command.run(session),
         }
     }

@@ -17,6 +17,7 @@ pub mod job;
 pub mod lifeline;
 pub mod link;
 pub mod message;
+pub mod reach;
 pub mod run;
 pub mod ssh;
 pub mod stop;

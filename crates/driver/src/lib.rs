@@ -7,6 +7,8 @@
 //! * [`exit`] says how a command ends: exit codes and the sentence an operator reads.
 //! * [`action`] holds OpenNebula's actions, one file each; [`opennebula`] is what they hear and say.
 //! * [`host`] is what they have done on other machines; [`processes`] finds what runs on this one.
+//! * [`flatten`] merges increments inside of a repository; [`disk_source`] and [`committed`] are the disks for
+//!   that.
 //! * [`report`] is what is printed: tables, JSON, progress.
 
 use std::ffi::OsString;
@@ -30,11 +32,14 @@ pub mod arguments;
 pub mod cache;
 pub mod command;
 pub mod command_output;
+pub mod committed;
 pub mod disk_source;
+pub mod doctor;
 pub mod duration;
 pub mod environment;
 pub mod exclusions;
 pub mod exit;
+pub mod flatten;
 pub mod gated_output;
 pub mod glob;
 pub mod global;

@@ -315,7 +315,13 @@ impl Source {
 /// Looks whether the packs that the index lists are there and have the right size. The blobs of those
 /// that are not count as unknown and are stored anew: a snapshot must not refer to what is gone.
 /// (restic does not look, and stores a snapshot that cannot be restored.)
-pub(crate) async fn distrust(
+///
+/// [`Backup::run`] does this itself. Other operations that take over what is stored need an index on which
+/// it was done.
+///
+/// # Errors
+/// What keeps the packs from being listed.
+pub async fn distrust(
     repository: &Repository,
     index: &mut Index,
     progress: &dyn Progress,

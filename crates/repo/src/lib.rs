@@ -49,7 +49,7 @@
 //! | storage: whole files and ranges | [`backend`] and its wrappers |
 //! | format: bytes in, bytes out, no I/O | [`crypto`], [`codec`], [`key`], [`config`], [`pack`], [`index`], [`json`], [`time`], [`node`], [`tree`], [`snapshot`], [`chunker`] |
 //! | a repository: single things | [`repository`], [`lock`], [`packer`], [`reader`] |
-//! | operations | [`archiver`], [`restorer`], [`dump`], [`checker`], [`forget`], [`prune`], [`rewrite`], [`copy`], [`diff`], [`find`], [`migrate`], [`recover`], [`repair`], [`stats`], [`walk`] |
+//! | operations | [`archiver`], [`patch`], [`revision`], [`restorer`], [`dump`], [`checker`], [`forget`], [`prune`], [`rewrite`], [`copy`], [`diff`], [`find`], [`migrate`], [`recover`], [`repair`], [`stats`], [`walk`] |
 //!
 //! # What an embedder should know
 //!
@@ -94,6 +94,7 @@ pub mod migrate;
 pub mod node;
 pub mod pack;
 pub mod packer;
+pub mod patch;
 pub mod progress;
 pub mod prune;
 pub mod reader;
@@ -101,6 +102,7 @@ pub mod recover;
 pub mod repair;
 pub mod repository;
 pub mod restorer;
+pub mod revision;
 pub mod rewrite;
 mod sha256;
 pub mod snapshot;

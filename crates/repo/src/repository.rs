@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream;
+use futures_util::{StreamExt, future};
 use tokio::task;
 
 use crate::backend::cache::{Cached, Folder};
@@ -129,7 +129,13 @@ impl Repository {
         options: Options,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let stored = match backend.load(&Handle::CONFIG, Extent::Whole).await {
+        // Both at once: where the storage is far away, each is a few round trips.
+        let (stored, found) = future::join(
+            backend.load(&Handle::CONFIG, Extent::Whole),
+            keys::search(&backend, password, key_hint, progress),
+        )
+        .await;
+        let stored = match stored {
             Ok(stored) => stored,
             Err(BackendError { kind: BackendErrorKind::NotFound, .. }) => {
                 let location = backend.properties().location;
@@ -137,7 +143,7 @@ impl Repository {
             }
             Err(error) => return Err(error.into()),
         };
-        let (key_id, key) = keys::search(&backend, password, key_hint, progress).await?;
+        let (key_id, key) = found?;
         let config = Config::open(&key, &stored)?;
         let shared = Shared { backend, config, key, key_id, options, cache: None };
         Ok(Self { shared: Arc::new(shared) })

@@ -197,6 +197,7 @@ survives! {
     a_new_index_costs_nothing: "reindex";
     a_repair_of_packs_costs_nothing: "packs";
     a_change_of_tags_costs_nothing: "tag";
+    a_revision_costs_nothing: "revise";
     a_copy_costs_nothing: "copy";
     a_prune_costs_nothing: "prune";
 }

@@ -47,3 +47,63 @@ fn unzstd(stored: &[u8], cluster: &mut [u8]) -> Option<usize> {
     }
     Some(output.pos())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn deflate(plain: &[u8]) -> Vec<u8> {
+        let mut packer = flate2::Compress::new(flate2::Compression::fast(), false);
+        let mut packed = Vec::with_capacity(plain.len() + 100);
+        packer.compress_vec(plain, &mut packed, flate2::FlushCompress::Finish).unwrap();
+        packed
+    }
+
+    proptest! {
+        #[test]
+        fn a_cluster_is_what_was_compressed_whatever_follows(
+            plain in prop::collection::vec(0..4u8, 512),
+            behind in prop::collection::vec(any::<u8>(), 0..600),
+        ) {
+            let zlib = [&deflate(&plain)[..], &behind].concat();
+            prop_assert_eq!(decompress(Compression::Zlib, &zlib, 512), Some(plain.clone()));
+            let zstd = [&zstd::bulk::compress(&plain, 3).unwrap()[..], &behind].concat();
+            prop_assert_eq!(decompress(Compression::Zstd, &zstd, 512), Some(plain));
+        }
+
+        #[test]
+        fn any_bytes_are_a_cluster_or_none(stored in prop::collection::vec(any::<u8>(), 0..600)) {
+            for compression in [Compression::Zlib, Compression::Zstd] {
+                if let Some(cluster) = decompress(compression, &stored, 4096) {
+                    prop_assert_eq!(cluster.len(), 4096);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn less_than_a_cluster_is_none_and_more_is_cut() {
+        let plain = [7; 1024];
+        let packed = [
+            (Compression::Zlib, deflate(&plain)),
+            (Compression::Zstd, zstd::bulk::compress(&plain, 3).unwrap()),
+        ];
+        for (compression, packed) in packed {
+            assert_eq!(decompress(compression, &packed, 2048), None);
+            assert_eq!(decompress(compression, &packed, 512), Some(vec![7; 512]));
+            assert_eq!(decompress(compression, &packed[..packed.len() / 2], 1024), None);
+            assert_eq!(decompress(compression, &[], 1024), None);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_asks_for_much_memory_is_none() {
+        // A window of 128 MiB: the frame's header, and one block of one byte that repeats.
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 17 << 3, 0x03, 0x10, 0x00, 7];
+        assert_eq!(decompress(Compression::Zstd, &frame, 512), None);
+        let modest = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 6 << 3, 0x03, 0x10, 0x00, 7];
+        assert_eq!(decompress(Compression::Zstd, &modest, 512), Some(vec![7; 512]));
+    }
+}

@@ -80,3 +80,56 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qcow2::header::Compression;
+
+    fn header(version: u32, extended_l2: bool) -> Header {
+        Header {
+            version,
+            cluster_bits: 16,
+            virtual_size: 0,
+            l1_size: 0,
+            l1_offset: 0,
+            refcount_table_offset: 0,
+            refcount_table_clusters: 0,
+            snapshots: 0,
+            refcount_order: 4,
+            dirty: false,
+            extended_l2,
+            compression: Compression::Zlib,
+        }
+    }
+
+    #[test]
+    fn an_entry_says_where_a_cluster_is() {
+        let parse = |entry| Entry::parse(&header(3, false), entry, 0);
+        let host = 5 << 16;
+        assert_eq!(parse(0), Entry::Unallocated);
+        assert_eq!(parse(host), Entry::Stored { host, copied: false });
+        assert_eq!(parse(host | COPIED), Entry::Stored { host, copied: true });
+        assert_eq!(parse(ZERO), Entry::Zero { host: None, copied: false });
+        assert_eq!(parse(host | COPIED | ZERO), Entry::Zero { host: Some(host), copied: true });
+        assert_eq!(parse(host + 512), Entry::Invalid);
+        // Two sectors more than the one it begins in.
+        let packed = COMPRESSED | 2 << 54 | (host + 100);
+        assert_eq!(parse(packed), Entry::Compressed { host: host + 100, length: 1536 - 100 });
+        let older = Entry::parse(&header(2, false), host | ZERO, 0);
+        assert_eq!(older, Entry::Invalid, "version 2 has no zero clusters");
+    }
+
+    #[test]
+    fn an_extended_entry_says_it_of_every_part() {
+        let parse = |entry, bitmap| Entry::parse(&header(3, true), entry, bitmap);
+        let host = 5 << 16;
+        assert_eq!(parse(0, 0), Entry::Unallocated);
+        assert_eq!(parse(0, ALL_ZERO), Entry::Zero { host: None, copied: false });
+        assert_eq!(parse(host, ALL_STORED), Entry::Stored { host, copied: false });
+        let parts = Entry::Parts { host: Some(host), copied: true, stored: 1, zero: 2 };
+        assert_eq!(parse(host | COPIED, 1 | 2 << 32), parts);
+        assert_eq!(parse(host, 1 | 1 << 32), Entry::Invalid, "both at once");
+        assert_eq!(parse(0, 1), Entry::Invalid, "stored nowhere");
+    }
+}

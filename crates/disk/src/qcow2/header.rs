@@ -62,11 +62,12 @@ pub(crate) struct Header {
     pub l1_offset: u64,
     pub refcount_table_offset: u64,
     pub refcount_table_clusters: u32,
+    /// How many internal snapshots there are.
+    pub snapshots: u32,
     /// The width of a reference count in bits, as the logarithm to base 2.
     pub refcount_order: u32,
     /// Whether the reference counts may be wrong.
     pub dirty: bool,
-    pub autoclear: u64,
     pub extended_l2: bool,
     pub compression: Compression,
 }
@@ -90,14 +91,9 @@ impl Header {
         if version == 3 && bytes.len() < V3_LENGTH as usize {
             return damaged("the header is cut off");
         }
-        let (incompatible, autoclear, refcount_order, length) = match version {
-            2 => (0, 0, 4, V2_LENGTH),
-            _ => (
-                u64_at(bytes, 72),
-                u64_at(bytes, field::AUTOCLEAR),
-                u32_at(bytes, 96),
-                u32_at(bytes, 100),
-            ),
+        let (incompatible, refcount_order, length) = match version {
+            2 => (0, 4, V2_LENGTH),
+            _ => (u64_at(bytes, 72), u32_at(bytes, 96), u32_at(bytes, 100)),
         };
         let known = incompatible::DIRTY
             | incompatible::CORRUPT
@@ -151,9 +147,9 @@ impl Header {
             l1_offset: u64_at(bytes, field::L1_OFFSET),
             refcount_table_offset: u64_at(bytes, field::REFCOUNT_TABLE_OFFSET),
             refcount_table_clusters: u32_at(bytes, field::REFCOUNT_TABLE_CLUSTERS),
+            snapshots: u32_at(bytes, 60),
             refcount_order,
             dirty: incompatible & incompatible::DIRTY != 0,
-            autoclear,
             extended_l2,
             compression,
         };

@@ -58,8 +58,10 @@ impl Layout {
         let mut as_is: Vec<_> = chain.files().iter().map(|_| Bitmap::default()).collect();
         let mut others = Bitmap::default();
         {
-            let touched = (0..shape.l1_entries)
-                .filter(|index| chain.may_touch(0, &(index * REACH..(index + 1) * REACH)));
+            let touched = chain.touched(0).into_iter();
+            let mut touched: Vec<_> =
+                touched.flat_map(|part| part.start / REACH..part.end.div_ceil(REACH)).collect();
+            touched.dedup();
             let mut classes = stream::iter(touched)
                 .map(|index| {
                     let chain = chain.clone();

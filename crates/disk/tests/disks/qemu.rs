@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use tempfile::TempDir;
+use virtual_disk::commit::Commit;
 use virtual_disk::{Chain, LocalFile, Source, SourceError};
 
 /// A name for a backing file that is not there any more, as incremental backups have it.
@@ -93,6 +95,32 @@ impl Disks {
         let content = fs::read(&raw).unwrap();
         fs::remove_file(raw).unwrap();
         content.into()
+    }
+
+    /// The content of a snapshot in a disk.
+    pub fn snapshot(&self, name: &str, snapshot: &str) -> Bytes {
+        let selected = format!("snapshot.name={snapshot}");
+        self.img(["convert", "-f", "qcow2", "-l", &selected, "-O", "raw", name, "content.raw"]);
+        read(&self.path("content.raw"))
+    }
+
+    /// Makes a file what a commit makes of another one.
+    pub async fn apply(&self, commit: &Commit, old: &str, new: &str) {
+        std::fs::copy(self.path(old), self.path(new)).unwrap();
+        let file = File::options().write(true).open(self.path(new)).unwrap();
+        let old = file.metadata().unwrap().len();
+        assert!(commit.len() >= old, "it became shorter");
+        let mut end = 0;
+        for range in commit.changes() {
+            assert!(range.start < range.end && (end == 0 || end < range.start), "{range:?}");
+            end = range.end;
+            let length = (range.end - range.start) as usize;
+            let content = commit.read_at(range.start, length).await.unwrap();
+            assert_eq!(content.len(), length);
+            file.write_all_at(&content, range.start).unwrap();
+        }
+        assert!(end <= commit.len());
+        assert_eq!(file.metadata().unwrap().len(), commit.len(), "something new is not a change");
     }
 
     /// That QEMU finds nothing wrong with a file: no errors, no leaks.

@@ -1,7 +1,6 @@
 //! `monitor`: how full the backup server is.
 
 use restic_repo::backend::BackendErrorKind;
-use restic_sftp::Location;
 
 use crate::exit::{Failure, Result};
 use crate::opennebula::action_data::{ActionData, part};
@@ -42,13 +41,7 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
 /// The folder of all repositories of a datastore, on its server.
 pub async fn folder(session: &Session, datastore: &Datastore) -> Result<restic_sftp::Sftp> {
     let settings = datastore.common_settings(&session.environment)?;
-    let location = Location {
-        user: Some(datastore.user.clone()),
-        host: datastore.host().to_owned(),
-        port: None,
-        path: datastore.base_path.clone(),
-    };
-    storage::connect(&location, &settings, &session.terminal, &session.servers).await
+    storage::connect(&datastore.folder(), &settings, &session.terminal, &session.servers).await
 }
 
 /// As `df -BM` counts: what was begun counts as a whole one.

@@ -116,11 +116,16 @@ struct Request {
 impl Request {
     fn parse(top: Element<'_>) -> Result<Self> {
         let is_yes = |path| top.text(path).is_some_and(|text| text.eq_ignore_ascii_case("yes"));
-        let disk: Option<u64> = top.number("TEMPLATE/DISK_ID")?;
+        // A number below zero stands for none.
+        let number = |path| {
+            let number: Option<i64> = top.number(path)?;
+            Ok::<_, Failure>(number.and_then(|number| u64::try_from(number).ok()))
+        };
+        let disk = number("TEMPLATE/DISK_ID")?;
         Ok(Self {
             user: top.required("TEMPLATE/USERNAME")?.to_owned(),
             destination: top.required_number("DESTINATION_DS_ID")?,
-            increment: top.number("TEMPLATE/INCREMENT_ID")?,
+            increment: number("TEMPLATE/INCREMENT_ID")?,
             disk: disk.map(|disk| disk.to_string()),
             name: top.text("TEMPLATE/NAME").map(str::to_owned),
             no_ip: is_yes("TEMPLATE/NO_IP"),
@@ -243,6 +248,9 @@ mod tests {
         .unwrap();
         assert_eq!((all.name.as_deref(), all.disk.as_deref()), (Some("x"), Some("1")));
         assert_eq!((all.increment, all.no_ip, all.no_nic), (Some(2), true, true));
+        let none = "<USERNAME>a</USERNAME><DISK_ID>-1</DISK_ID><INCREMENT_ID>-1</INCREMENT_ID>";
+        let none = request(none).unwrap();
+        assert!(none.disk.is_none() && none.increment.is_none());
         for inner in ["", "<USERNAME>a</USERNAME><DISK_ID>x</DISK_ID>"] {
             assert!(request(inner).is_err(), "{inner}");
         }

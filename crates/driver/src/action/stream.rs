@@ -28,10 +28,10 @@ use crate::session::{Intent, Session};
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// How much memory the files of a chain share for what they have read, in bytes.
-const CACHE: u64 = 128 << 20;
+const CACHE: u64 = 64 << 20;
 
 /// What each of them gets at least.
-const LEAST_CACHE: u64 = 8 << 20;
+const LEAST_CACHE: u64 = 4 << 20;
 
 /// Writes a disk to standard output: a file as it is, or several increments as one disk that stands on no
 /// other. Disks in Ceph's format come as an archive.

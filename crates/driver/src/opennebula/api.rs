@@ -3,7 +3,7 @@
 use crate::environment::Environment;
 use crate::exit::{Failure, Result};
 use crate::opennebula::auth::{self, ServerAdmin};
-use crate::opennebula::element::{self, Element};
+use crate::opennebula::element::{self, Document, Element};
 use crate::opennebula::image;
 use crate::opennebula::installation::Installation;
 use crate::opennebula::xmlrpc::{CallError, Client, Value};
@@ -36,20 +36,53 @@ impl Api {
         }
     }
 
+    /// The numbers of all datastores with this driver.
+    pub async fn datastores(&self, driver: &str) -> Result<Vec<u64>> {
+        let pool = self.pool("one.datastorepool.info").await?;
+        let document = parse(pool.reveal())?;
+        let all = Element::top(&document).all("DATASTORE");
+        let ours = all.filter(|datastore| datastore.text("DS_MAD") == Some(driver));
+        ours.map(|datastore| datastore.required_number("ID")).collect()
+    }
+
+    /// The names of all hosts that work.
+    pub async fn hosts(&self) -> Result<Vec<String>> {
+        let pool = self.pool("one.hostpool.info").await?;
+        let document = parse(pool.reveal())?;
+        let all = Element::top(&document).all("HOST");
+        let working = all.filter(|host| host.text("STATE") == Some(MONITORED));
+        working.map(|host| host.required("NAME").map(str::to_owned)).collect()
+    }
+
+    async fn pool(&self, method: &'static str) -> Result<Secret> {
+        match self.client.call(method, &self.session, Vec::new()).await {
+            Ok(Value::Text(text)) => Ok(Secret::new(text)),
+            Ok(_) => Err(Failure::new(format_args!("OpenNebula does not answer {method}"))),
+            Err(error) => Err(failure("OpenNebula does not tell what it has", error)),
+        }
+    }
+
     /// The backup job that made a backup image, if one did.
     pub async fn backup_job_of(&self, image: u64) -> Result<Option<u64>> {
         let arguments = vec![number(image)?, Value::Bool(false)];
         let told = self.client.call("one.image.info", &self.session, arguments).await;
         match told.map_err(|error| failure(&format!("image {image} is not known"), error))? {
             Value::Text(text) => {
-                let document = element::parse(&text).map_err(|error| {
-                    Failure::new(format_args!("image {image} makes no sense: {error}"))
-                })?;
+                let document = parse(&text)?;
                 image::job(Element::top(&document))
             }
             _ => Err(Failure::new("OpenNebula does not describe the image")),
         }
     }
+}
+
+/// The state of a host that is in use.
+const MONITORED: &str = "2";
+
+fn parse(text: &str) -> Result<Document<'_>> {
+    element::parse(text).map_err(|error| {
+        Failure::new(format_args!("what OpenNebula answers makes no sense: {error}"))
+    })
 }
 
 /// OpenNebula's API, used in the name of somebody else.

@@ -45,7 +45,7 @@ pub struct Datastore {
     pub connections: Option<usize>,
     /// Threads that compute.
     pub workers: Option<usize>,
-    /// Whether clusters of zeros are dropped when increments are put together.
+    /// Whether upstream would look for unused space in the file systems of merged disks; without effect here.
     pub sparsify: bool,
     /// How much to clean up when snapshots are removed.
     pub prune: restic_repo::prune::Options,
@@ -110,17 +110,22 @@ impl Datastore {
 
     /// Where one of its repositories is.
     pub fn location(&self, repository: &RepositoryId) -> Location {
-        Location {
-            user: Some(self.user.clone()),
-            host: self.host().to_owned(),
-            port: None,
-            path: format!("{}/{repository}", self.base_path),
-        }
+        Location { path: format!("{}/{repository}", self.base_path), ..self.folder() }
     }
 
     /// The server without the brackets that an address may have.
     pub fn host(&self) -> &str {
         self.server.trim_matches(['[', ']'])
+    }
+
+    /// The folder of all its repositories.
+    pub fn folder(&self) -> Location {
+        Location {
+            user: Some(self.user.clone()),
+            host: self.host().to_owned(),
+            port: None,
+            path: self.base_path.clone(),
+        }
     }
 
     /// How to work with one of its repositories.

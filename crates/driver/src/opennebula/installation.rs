@@ -26,6 +26,11 @@ impl Installation {
         self.var.join("remotes")
     }
 
+    /// What OpenNebula asks how to read a disk of a backup.
+    pub fn downloader(&self) -> PathBuf {
+        self.remotes().join("datastore/restic_downloader.rb")
+    }
+
     /// The drivers of this datastore.
     pub fn driver(&self) -> PathBuf {
         self.remotes().join("datastore/restic")

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
 mod disks;
+mod flatten;
 mod front_end;
 mod malformed;
 mod oned;
 mod recording;
 mod removal;
 mod replay;
+mod restoring;

@@ -9,6 +9,7 @@ mod damaged;
 mod diff;
 mod exit_codes;
 mod find;
+mod flatten;
 mod forget;
 mod full_disk;
 mod golden;

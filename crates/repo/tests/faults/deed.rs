@@ -6,13 +6,18 @@ use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use restic_repo::copy::Copier;
 use restic_repo::identity::Identity;
 use restic_repo::key::Password;
+use restic_repo::patch::{Changed, Patch};
 use restic_repo::progress::{Progress, Silent};
 use restic_repo::prune::{self, MaxUnused};
 use restic_repo::repository::Repository;
+use restic_repo::revision::Revision;
 use restic_repo::rewrite::{TagChanges, replace};
+use restic_repo::snapshot::Snapshot;
+use restic_repo::walk::find_path;
 use restic_repo::{FileType, Handle, Result, repair};
 
 use crate::stage::{Files, PASSWORDS, SCRYPT, Stage, another, back_up};
@@ -32,13 +37,14 @@ pub type Run = for<'a> fn(&'a Stage, Repository) -> Running<'a>;
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// All of them.
-pub const ALL: [Deed; 8] = [
+pub const ALL: [Deed; 9] = [
     Deed { name: "backup", prepare: |_| {}, begins_sound: true, run: backup },
     Deed { name: "passwd", prepare: |_| {}, begins_sound: true, run: passwd },
     Deed { name: "index", prepare: lose_an_index, begins_sound: false, run: repair_index },
     Deed { name: "reindex", prepare: |_| {}, begins_sound: true, run: reindex },
     Deed { name: "packs", prepare: flip_headers, begins_sound: false, run: repair_packs },
     Deed { name: "tag", prepare: |_| {}, begins_sound: true, run: tag },
+    Deed { name: "revise", prepare: |_| {}, begins_sound: true, run: revise },
     Deed { name: "copy", prepare: |_| {}, begins_sound: true, run: copy },
     Deed { name: "prune", prepare: forget_the_first, begins_sound: true, run: prune },
 ];
@@ -87,6 +93,37 @@ fn tag<'a>(_: &'a Stage, repository: Repository) -> Running<'a> {
         }
         Ok(())
     })
+}
+
+/// Changes a part of a file in the newest snapshot, whose place the new one takes.
+fn revise<'a>(stage: &'a Stage, repository: Repository) -> Running<'a> {
+    Box::pin(async move {
+        let snapshots = repository.readable_snapshots(&Silent).await?;
+        let index = Arc::new(repository.load_index(&Silent).await?);
+        let Some((_, newest)) = snapshots.last() else { return Ok(()) };
+        let path = stage.source.path().join("image");
+        let node = find_path(&repository, &index, newest.tree, &path).await?;
+        let mut revision = Revision::new(&repository, index);
+        let old = node.content.clone().unwrap_or_default();
+        let ranges = vec![10..20, node.size..node.size + 50_000];
+        let changed = Arc::new(Ones);
+        let patch = Patch { old, length: node.size + 50_000, ranges, changed };
+        let patched = revision.write(patch, &Silent).await?;
+        let mut new = node;
+        (new.content, new.size) = (Some(patched.content), patched.size);
+        revision.put(&path, new)?;
+        let tree = revision.store(newest.tree).await?.tree;
+        repository.save_snapshot(&Snapshot { tree, ..newest.clone() }).await.map(drop)
+    })
+}
+
+struct Ones;
+
+#[async_trait::async_trait]
+impl Changed for Ones {
+    async fn read_at(&self, _: u64, length: usize) -> Result<Bytes> {
+        Ok(vec![1; length].into())
+    }
 }
 
 fn copy<'a>(stage: &'a Stage, repository: Repository) -> Running<'a> {
