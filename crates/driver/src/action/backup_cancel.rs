@@ -41,7 +41,7 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
     // The host's half ends by itself when the front-end's does. This is for one that was left alone.
     let host = Host::new(place.reader(Some(&vm)), &session.environment)?;
     let folder = place.backup_folder(&Installation::of(&session.environment))?;
-    run::stop(&host, &folder, &log).await;
+    run::stop_job(&host, &folder, &log).await;
     Ok(())
 }
 

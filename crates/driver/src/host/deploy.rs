@@ -5,7 +5,7 @@ use std::io::Read;
 
 use crate::exit::{Failure, Result};
 use crate::host::link::{Link, Log};
-use crate::host::ssh::{Host, PROGRAM};
+use crate::host::ssh::{Agent, Host, PROGRAM};
 
 /// This program, even if its file was replaced meanwhile.
 const MYSELF: &str = "/proc/self/exe";
@@ -23,7 +23,7 @@ pub async fn deploy(host: &Host, log: &Log) -> Result {
     let mut file = File::open(MYSELF).map_err(|error| failed(&error))?;
     let size = file.metadata().map_err(|error| failed(&error))?.len();
     log.note(format_args!("copying this program to {name}:{program}"));
-    let mut link = Link::open(host.command(&script(host, size)), log)?;
+    let mut link = Link::open(host.command(&script(host, size), Agent::Kept), log)?;
     let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece).map_err(|error| failed(&error))? {

@@ -9,15 +9,18 @@ use crate::exit::{ExitCode, Failure, Result};
 use crate::host::deploy::deploy;
 use crate::host::job;
 use crate::host::lifeline::HEARTBEAT;
-use crate::host::link::{Ending, Link, Log};
+use crate::host::link::{Link, Log};
 use crate::host::message::{self, Bounds, Hello, Job, Outcome};
-use crate::host::ssh::Host;
+use crate::host::ssh::{Agent, Host};
+use crate::host::stop;
 use crate::signals::Interrupt;
 
 /// How long a host may take to release its lock when a backup is cancelled, before nobody waits for it
 /// any more. The users do not wait longer than five seconds.
 const FAREWELL: Duration = Duration::from_millis(3500);
 
+/// How long a program may take to begin, the login included.
+const HELLO_PATIENCE: Duration = Duration::from_secs(120);
 /// How many lines a host's shell may print by itself before the program begins.
 const MAX_GREETINGS: usize = 100;
 
@@ -110,17 +113,19 @@ async fn connect(host: &Host, log: &Log) -> Result<Link> {
 
 async fn look(host: &Host, log: &Log) -> Result<Found> {
     let began = Instant::now();
-    let mut link = Link::open(host.action(job::ACTION), log)?;
-    for _ in 0..MAX_GREETINGS {
-        let Some(line) = link.next_line().await else { break };
-        let Ok(hello) = serde_json::from_str::<Hello>(&line) else { continue };
-        if hello.one_restic == version::OWN_VERSION {
+    let mut link = Link::open(host.action(job::ACTION, Agent::Lent), log)?;
+    match timeout(HELLO_PATIENCE, hello(&mut link)).await {
+        Err(_) => return Ok(Found::Other("it says nothing".to_owned())),
+        Ok(Some(hello)) if hello.one_restic == version::OWN_VERSION => {
             return Ok(Found::Ready(Box::new(link)));
         }
-        let (theirs, ours) = (hello.one_restic, version::OWN_VERSION);
-        return Ok(Found::Other(format!("version {theirs} is there instead of {ours}")));
+        Ok(Some(hello)) => {
+            let (theirs, ours) = (hello.one_restic, version::OWN_VERSION);
+            return Ok(Found::Other(format!("version {theirs} is there instead of {ours}")));
+        }
+        Ok(None) => {}
     }
-    let ending: Ending = link.end().await;
+    let ending = link.end().await;
     if ending.is_lost() {
         let (name, after) = (host.name(), began.elapsed().as_secs());
         return Err(Failure::new(format_args!(
@@ -132,13 +137,23 @@ async fn look(host: &Host, log: &Log) -> Result<Found> {
     Ok(Found::Other(ending.reason()))
 }
 
+/// What the program says first, whatever the host's shell says before it.
+async fn hello(link: &mut Link) -> Option<Hello> {
+    for _ in 0..MAX_GREETINGS {
+        if let Ok(hello) = serde_json::from_str(&link.next_line().await?) {
+            return Some(hello);
+        }
+    }
+    None
+}
+
 /// Stops whatever backup a host is making of a folder. That it cannot be reached is no failure: its half
 /// notices by itself that nobody is there any more.
-pub async fn stop(host: &Host, folder: &str, log: &Log) {
+pub async fn stop_job(host: &Host, folder: &str, log: &Log) {
     let told = async {
-        let mut link = Link::open(host.action(super::stop::ACTION), log)?;
-        let stop = super::stop::Stop { folder: folder.to_owned() };
-        link.send(&message::line(&stop)).await;
+        let mut link = Link::open(host.action(stop::ACTION, Agent::Kept), log)?;
+        let wanted = stop::Stop { folder: folder.to_owned() };
+        link.send(&message::line(&wanted)).await;
         Ok::<_, Failure>(link.end().await)
     };
     let _ = timeout(FAREWELL, told).await;

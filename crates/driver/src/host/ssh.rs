@@ -33,6 +33,15 @@ const OPTIONS: [&str; 6] = [
     "ServerAliveCountMax=4",
 ];
 
+/// Whether the agent with the keys can be used from the host, for as long as the command runs there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// It can: to log in to the backup server.
+    Lent,
+    /// It cannot.
+    Kept,
+}
+
 /// A host to work on.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -78,12 +87,12 @@ impl Host {
     }
 
     /// `ssh` that runs one of this program's own actions there.
-    pub fn action(&self, name: &'static str) -> Command {
-        self.command(&format!("{} {} {name}", self.program(), action::COMMAND))
+    pub fn action(&self, name: &'static str, agent: Agent) -> Command {
+        self.command(&format!("{} {} {name}", self.program(), action::COMMAND), agent)
     }
 
     /// `ssh` that has the host's shell run this text. Nothing from outside may be in it.
-    pub(super) fn command(&self, text: &str) -> Command {
+    pub(super) fn command(&self, text: &str, agent: Agent) -> Command {
         let mut command = Command::new("ssh");
         if let Some(config) = &self.config {
             command.args(["-F", config]);
@@ -91,7 +100,11 @@ impl Host {
         for option in OPTIONS {
             command.args(["-o", option]);
         }
-        command.args(["-o", "ForwardAgent=yes", "-T", "--", &self.name, text]);
+        let forward = match agent {
+            Agent::Lent => "ForwardAgent=yes",
+            Agent::Kept => "ForwardAgent=no",
+        };
+        command.args(["-o", forward, "-T", "--", &self.name, text]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.kill_on_drop(true);
         command
@@ -113,11 +126,13 @@ mod tests {
     #[test]
     fn a_command_line_is_the_same_for_every_job() {
         let host = host("node1", &[]).unwrap();
-        let command = host.action("job");
+        let command = host.action("job", Agent::Lent);
         let words = arguments(&command);
         assert_eq!(words.last(), Some(&"/var/tmp/one/datastore/restic/restic datastore job"));
         assert_eq!(words[words.len() - 3..words.len() - 1], ["--", "node1"]);
         assert!(words.contains(&"ForwardAgent=yes") && words.contains(&"ControlMaster=no"));
+        let other = host.action("job-stop", Agent::Kept);
+        assert!(arguments(&other).contains(&"ForwardAgent=no"));
     }
 
     #[test]
@@ -125,7 +140,7 @@ mod tests {
         let variables = [(SCRIPTS_REMOTE_DIR, "/tmp/x.y/"), (SSH_CONFIG, "/etc/a b")];
         let host = host("::1", &variables).unwrap();
         assert_eq!(host.program(), "/tmp/x.y/datastore/restic/restic");
-        assert_eq!(arguments(&host.action("job"))[..2], ["-F", "/etc/a b"]);
+        assert_eq!(arguments(&host.action("job", Agent::Lent))[..2], ["-F", "/etc/a b"]);
     }
 
     #[test]

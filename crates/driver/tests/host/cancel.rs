@@ -38,6 +38,8 @@ fn cancel_at(moments: &[u64]) {
         let vm = if round % 2 == 0 { 1 } else { 2 + round as u64 };
         site.lay_out(vm, &data::ctr(&moment.to_le_bytes(), 2 << 20));
         let message = site.message(vm, "<RESTIC_BWLIMIT>2000</RESTIC_BWLIMIT>", "");
+        let repo = vm.to_string();
+        let before = site.snapshot_count(&repo);
         let child = start(&mut site.backup(vm), &message);
         std::thread::sleep(Duration::from_millis(10 * moment));
         let began = Instant::now();
@@ -54,8 +56,10 @@ fn cancel_at(moments: &[u64]) {
             cancelled += 1;
         }
         site.assert_tidy(vm);
+        // OpenNebula knows of a backup that was made, and of none that was cancelled.
+        assert_eq!(site.snapshot_count(&repo) - before, usize::from(outcome.code == Some(0)));
         site.back_up(vm).success();
-        site.restic(&vm.to_string(), &["check"]).success();
+        site.restic(&repo, &["check"]).success();
     }
     assert!(cancelled > 0, "every backup was done before it could be cancelled");
 }

@@ -180,6 +180,12 @@ impl Site {
         paths.filter(|path| path.file_name().is_some_and(|name| name.len() == 64)).collect()
     }
 
+    /// How many snapshots a repository has, which need not exist.
+    pub fn snapshot_count(&self, id: &str) -> usize {
+        let entries = fs::read_dir(self.base_path().join(id).join("snapshots"));
+        entries.map_or(0, Iterator::count)
+    }
+
     /// The processes that make backups on the host.
     pub fn jobs(&self) -> Vec<u32> {
         let program = self.remote_program().display().to_string();
