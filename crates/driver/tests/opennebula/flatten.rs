@@ -10,12 +10,15 @@ use base64::prelude::BASE64_STANDARD;
 use crate::front_end::{Ended, FrontEnd, files};
 use crate::recording::{self, Recording};
 
-/// A full backup and an increment that were not merged when the repositories were saved, and so stand in for
-/// those that were.
-const CHAIN: [&str; 2] = ["712770e0", "ca6964ef"];
+/// A full backup of VM 5 and an increment that were not merged when the repositories were saved, and so stand in
+/// for those that were.
+const CHAIN: [&str; 2] = ["b48eaab4", "a88845e9"];
 
-/// The folder of the VM that they are of.
-const FOLDER: &str = "/var/lib/one/datastores/100/1/backup";
+/// The same of VM 1, whose disks were not saved.
+const INCOMPLETE: [&str; 2] = ["712770e0", "ca6964ef"];
+
+/// The folder of VM 5.
+const FOLDER: &str = "/var/lib/one/datastores/0/5/backup";
 
 /// The snapshots of the increments in a message.
 fn snapshots(case: &Recording) -> Vec<String> {
@@ -27,8 +30,13 @@ fn snapshots(case: &Recording) -> Vec<String> {
 }
 
 fn play(front_end: &FrontEnd, case: &Recording) -> Ended {
+    play_for(front_end, case, 5, CHAIN)
+}
+
+fn play_for(front_end: &FrontEnd, case: &Recording, vm: u64, chain: [&str; 2]) -> Ended {
     let mut stdin = front_end.adapt(&case.stdin);
-    for (recorded, here) in snapshots(case).iter().zip(CHAIN) {
+    stdin = stdin.replace("<VMS><ID>1</ID>", &format!("<VMS><ID>{vm}</ID>"));
+    for (recorded, here) in snapshots(case).iter().zip(chain) {
         stdin = stdin.replace(recorded, here);
     }
     let arguments: Vec<_> = case.arguments.iter().map(String::as_str).collect();
@@ -42,7 +50,7 @@ fn qemu_img(folder: &Path, arguments: &[&str]) {
 
 /// Writes a disk of a snapshot into a file.
 fn dump(front_end: &FrontEnd, snapshot: &str, name: &str, target: &Path) {
-    let dumped = front_end.restic("1", &["dump", snapshot, &format!("{FOLDER}/{name}")]);
+    let dumped = front_end.restic("5", &["dump", snapshot, &format!("{FOLDER}/{name}")]);
     assert!(dumped.status.success(), "{dumped:?}");
     fs::write(target, dumped.stdout).unwrap();
 }
@@ -71,10 +79,10 @@ fn recorded_merges_give_the_same_answers_and_the_disk_that_qemu_makes() {
         dump(&front_end, merged, "disk.0.1", &folder.join("merged"));
         qemu_img(&folder, &["compare", "full", "merged"]);
         qemu_img(&folder, &["check", "-q", "merged"]);
-        let check = front_end.restic("1", &["check", "--read-data"]);
+        let check = front_end.restic("5", &["check", "--read-data"]);
         assert!(check.status.success(), "{check:?}");
         for id in CHAIN {
-            let gone = front_end.restic("1", &["cat", "snapshot", id]);
+            let gone = front_end.restic("5", &["cat", "snapshot", id]);
             assert!(!gone.status.success(), "{gone:?}");
         }
         // Asked again, it says the same.
@@ -108,8 +116,19 @@ fn what_cannot_be_merged_is_left_as_it_is() {
             }
             _ => continue,
         };
-        let locks = files(&front_end.folder("1/locks"));
+        let locks = files(&front_end.folder("5/locks"));
         assert!(locks.is_empty(), "{name}: {locks:?}, {ended:?}");
         assert_eq!(files(&front_end.base()).len(), before, "{name}");
     }
+}
+
+#[test]
+fn a_backup_of_which_something_is_lost_is_left_as_it_is() {
+    let front_end = FrontEnd::new();
+    let cases = recording::of("increment_flatten");
+    let case = cases.iter().find(|case| case.name.ends_with("cbt_keep3")).unwrap();
+    let before = files(&front_end.base()).len();
+    let ended = play_for(&front_end, case, 1, INCOMPLETE);
+    assert!(ended.error().contains("is not in the index"), "{ended:?}");
+    assert_eq!(files(&front_end.base()).len(), before);
 }

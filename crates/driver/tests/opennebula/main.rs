@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
 mod disks;
+mod doctor;
 mod flatten;
 mod front_end;
 mod malformed;
