@@ -1,5 +1,7 @@
 //! What an operator sees who installs the drivers on a front-end, and takes them off again.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
