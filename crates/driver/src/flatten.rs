@@ -13,7 +13,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use restic_repo::index::Index;
-use restic_repo::json::Raw;
 use restic_repo::node::Node;
 use restic_repo::patch::Patch;
 use restic_repo::progress::{Phase, Progress};
@@ -29,11 +28,9 @@ use virtual_disk::{Chain, Source, commit};
 use crate::committed::{Committed, unreadable};
 use crate::disk_source::BackupFile;
 use crate::exit::{Failure, Result};
+use crate::lineage::{self, names, parts};
 use crate::opennebula::disk_file::{DiskFile, TPM};
 use crate::opennebula::increments::Increment;
-
-/// The member of a snapshot that says what it was put together from. restic passes it over.
-const MERGED: &str = "one_restic_merged";
 
 /// How many bytes of the files of a disk are kept in memory, together; and of each of them at least and at most.
 const CACHE: u64 = 192 << 20;
@@ -87,8 +84,10 @@ impl Flatten<'_> {
         let find = |tree, path| find_path(repository, index, tree, Path::new(path));
         let made = |(_, snapshot): &&(Id, Snapshot)| self.is_made_by(&parts(snapshot));
         if let Some((id, done)) = snapshots.iter().find(made) {
-            let is_left = |part: &Id| snapshots.iter().any(|(id, _)| id == part);
-            let old = parts(done).into_iter().filter(is_left).collect();
+            let merged = lineage::merged_from(snapshots, self.increments).map(|(id, _)| *id);
+            let parts = parts(done);
+            let named = snapshots.iter().map(|(id, _)| *id).filter(|id| parts.contains(id));
+            let old = named.chain(merged.filter(|other| other != id)).collect();
             let mut size = 0;
             for path in disks(done)?.into_values() {
                 size += room(&find(done.tree, path).await?);
@@ -97,8 +96,7 @@ impl Flatten<'_> {
         }
 
         let begun = Timestamp::now();
-        let found = self.increments.iter().map(|increment| find_snapshot(snapshots, increment));
-        let chain: Vec<&(Id, Snapshot)> = found.collect::<Result<_>>()?;
+        let chain = lineage::resolve(snapshots, self.increments)?;
         let Some((_, last)) = chain.last() else {
             return Err(Failure::new("there are no increments to put together"));
         };
@@ -144,6 +142,12 @@ impl Flatten<'_> {
             summary.total_bytes_processed += find(revised.tree, path).await?.size;
         }
         let old: Vec<Id> = chain.iter().map(|(id, _)| *id).collect();
+        // What OpenNebula has never heard of is remembered as what it was merged from.
+        let is_named = |id: &Id| self.increments.iter().any(|increment| names(increment, id));
+        let merged = chain.iter().flat_map(|(id, snapshot)| match is_named(id) {
+            true => vec![*id],
+            false => parts(snapshot),
+        });
         let snapshot = Snapshot {
             hostname: last.hostname.clone(),
             username: last.username.clone(),
@@ -152,7 +156,7 @@ impl Flatten<'_> {
             tags: vec![format!("one-{}", self.vm)],
             program_version: self.program_version.clone(),
             summary: Some(summary),
-            unknown: vec![(MERGED.to_owned(), list(&old)?)],
+            unknown: vec![lineage::remember(&merged.collect::<Vec<_>>())?],
             ..Snapshot::new(last.time, revised.tree, last.paths.clone())
         };
         let snapshot = repository.save_snapshot(&snapshot).await?;
@@ -165,12 +169,6 @@ impl Flatten<'_> {
         let is_as_long = parts.len() == self.increments.len() && !parts.is_empty();
         is_as_long && pairs.all(|(id, increment)| names(increment, id))
     }
-}
-
-/// The snapshots that one was made of; none if it was made by a backup.
-fn parts(snapshot: &Snapshot) -> Vec<Id> {
-    let merged = snapshot.unknown.iter().find(|(name, _)| name == MERGED);
-    merged.and_then(|(_, json)| serde_json::from_str(json.as_str()).ok()).unwrap_or_default()
 }
 
 /// The file of a disk with all of its increments in it, at this path, and how much of the old one was read.
@@ -222,38 +220,9 @@ fn disks(snapshot: &Snapshot) -> Result<BTreeMap<&str, &str>> {
     Ok(disks)
 }
 
-/// The snapshot of an increment.
-fn find_snapshot<'a>(
-    snapshots: &'a [(Id, Snapshot)],
-    increment: &Increment,
-) -> Result<&'a (Id, Snapshot)> {
-    let mut found = snapshots.iter().filter(|(id, _)| names(increment, id));
-    let Increment { id, snapshot } = increment;
-    match (found.next(), found.next()) {
-        (Some(found), None) => Ok(found),
-        (None, _) => Err(Failure::new(format_args!(
-            "No such snapshot: {snapshot}, which is increment {id} of the backup; a backup job may have stored \
-             it in its own repository (job_N), or somebody has removed it; make a full backup of the VM to begin \
-             a new chain"
-        ))),
-        (Some(_), Some(_)) => {
-            Err(Failure::new(format_args!("several snapshots begin with {snapshot}")))
-        }
-    }
-}
-
-fn names(increment: &Increment, id: &Id) -> bool {
-    id.to_string().starts_with(&increment.snapshot)
-}
-
 /// The room that a file takes in a file system, in bytes.
 fn room(file: &Node) -> u64 {
     file.size.checked_next_multiple_of(BLOCK).unwrap_or(file.size)
-}
-
-fn list(ids: &[Id]) -> Result<Raw> {
-    let json = serde_json::to_string(ids).map_err(Failure::new)?;
-    serde_json::from_str(&json).map_err(Failure::new)
 }
 
 #[cfg(test)]
@@ -286,19 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_remembers_what_it_was_put_together_from() {
+    fn what_was_put_together_from_the_same_increments_is_known_again() {
         let ids = [1, 2].map(|n| Id::from_bytes([n; 32]));
         let increments =
             ids.map(|id| Increment { id: 7, snapshot: id.to_string()[..8].to_owned() });
-        let mut made = snapshot(&["disk.0.1"]);
-        assert_eq!(parts(&made), []);
-        made.unknown.push((MERGED.to_owned(), list(&ids).unwrap()));
-        let made = Snapshot::decode(&made.encode()).unwrap();
-        let parts = parts(&made);
-        assert_eq!(parts, ids);
-        assert!(flatten(&increments).is_made_by(&parts));
-        assert!(!flatten(&increments[..1]).is_made_by(&parts));
+        assert!(flatten(&increments).is_made_by(&ids));
+        assert!(!flatten(&increments[..1]).is_made_by(&ids));
         let [one, two] = increments;
-        assert!(!flatten(&[two, one]).is_made_by(&parts));
+        assert!(!flatten(&[two, one]).is_made_by(&ids));
     }
 }

@@ -44,6 +44,7 @@ pub mod gated_output;
 pub mod glob;
 pub mod global;
 pub mod host;
+pub mod lineage;
 pub mod location;
 pub mod opennebula;
 pub mod password;

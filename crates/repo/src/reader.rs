@@ -140,7 +140,8 @@ impl FileReader {
             };
             found.insert(id, plaintext);
         }
-        let mut collected = BytesMut::new();
+        // No more than the blobs take that are here already.
+        let mut collected = BytesMut::with_capacity((end - offset) as usize);
         for at in first..behind {
             let plaintext = &found[&self.content[at]];
             let start = self.starts[at];

@@ -23,7 +23,7 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
     let image = Image::parse(part(&document, "IMAGE")?)?;
     let increments = image.increments_up_to(increment)?;
     let repository = BackupRepository::open(session, &datastore, image.repository()).await?;
-    let snapshot = repository.snapshot(increments.last()).await?;
+    let snapshot = repository.newest(&increments).await?;
     let urls = disk_urls(&image, &datastore, &increments, &snapshot.paths)?;
     let urls = urls.iter().map(|(disk, url)| (disk, url.to_string()));
     let mut json = Vec::new();

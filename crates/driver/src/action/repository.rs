@@ -12,10 +12,11 @@ use restic_repo::snapshot::Snapshot;
 use restic_repo::{Error, FileType, walk};
 
 use crate::exit::{ExitCode, Failure, Result};
+use crate::lineage;
 use crate::opennebula::datastore::{Datastore, RepositoryId};
 use crate::opennebula::description::{self, Description};
 use crate::opennebula::disk_file;
-use crate::opennebula::increments::{Increment, SHORT_ID};
+use crate::opennebula::increments::{Increment, Increments, SHORT_ID};
 use crate::report::counters::Counters;
 use crate::session::Session;
 
@@ -75,26 +76,47 @@ impl BackupRepository {
         }
     }
 
-    /// The snapshots of some increments, in their order.
-    pub async fn snapshots(&self, increments: &[Increment]) -> Result<Vec<Snapshot>> {
+    /// The snapshots that hold some increments, in their order. Fewer than there are increments, if some were
+    /// merged without OpenNebula having heard of it.
+    pub async fn snapshots(&self, increments: &Increments) -> Result<Vec<Snapshot>> {
         let ids = self.repository.list(FileType::Snapshot).await?;
-        let mut snapshots = Vec::with_capacity(increments.len());
-        for increment in increments {
+        let mut snapshots = Vec::with_capacity(increments.as_slice().len());
+        for increment in increments.as_slice() {
             let ids = ids.iter().map(|file| file.id);
             let wanted = &increment.snapshot;
             let snapshot = match restic_repo::snapshot::find_id(FileType::Snapshot, ids, wanted) {
                 Ok(id) => self.repository.load_snapshot(id).await,
                 Err(error) => Err(error),
             };
-            snapshots.push(snapshot.map_err(|error| self.why(increment, error))?);
+            match snapshot {
+                Ok(snapshot) => snapshots.push(snapshot),
+                Err(Error::NoMatch { .. }) => return self.merged(increments, increment).await,
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(snapshots)
     }
 
-    /// The snapshot of an increment.
-    pub async fn snapshot(&self, increment: &Increment) -> Result<Snapshot> {
-        let mut found = self.snapshots(std::slice::from_ref(increment)).await?;
-        Ok(found.remove(0))
+    /// The snapshot that holds the last of some increments.
+    pub async fn newest(&self, increments: &Increments) -> Result<Snapshot> {
+        let mut found = self.snapshots(&increments.only_last()).await;
+        if found.is_err() {
+            // It may have been merged with those before it.
+            found = self.snapshots(increments).await;
+        }
+        found?.pop().ok_or_else(|| Failure::new("the backup image has no increments"))
+    }
+
+    /// The snapshots that hold increments of which one is missing.
+    async fn merged(&self, increments: &Increments, missing: &Increment) -> Result<Vec<Snapshot>> {
+        let counters = Counters::new(Arc::clone(&self.session.terminal));
+        let snapshots = self.repository.readable_snapshots(&counters).await?;
+        let found = lineage::resolve(&snapshots, increments.as_slice());
+        let found = found.map_err(|error| match error.is_missing() {
+            true => self.why(missing),
+            false => error.into(),
+        })?;
+        Ok(found.into_iter().map(|(_, snapshot)| snapshot.clone()).collect())
     }
 
     /// The file at a path in a snapshot.
@@ -146,8 +168,7 @@ impl BackupRepository {
     }
 
     /// Why there is no snapshot for an increment.
-    fn why(&self, increment: &Increment, error: Error) -> Failure {
-        let Error::NoMatch { .. } = error else { return error.into() };
+    fn why(&self, increment: &Increment) -> Failure {
         let Increment { id, snapshot } = increment;
         let short = &snapshot[..SHORT_ID.min(snapshot.len())];
         let (repository, datastore) = (&self.id, self.datastore);

@@ -56,7 +56,7 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
     let api = UserApi::of(&session.environment, &request.user)?;
 
     let repository = BackupRepository::open(session, &datastore, image.repository()).await?;
-    let snapshot = repository.snapshot(increments.last()).await?;
+    let snapshot = repository.newest(&increments).await?;
     let urls = disk_urls(&image, &datastore, &increments, &snapshot.paths)?;
     let (description, tpm_state) = look(&repository, &snapshot, &urls).await?;
     let document = description.document()?;

@@ -9,10 +9,11 @@ use crate::action::monitor::folder;
 use crate::action::reclaim::reclaim;
 use crate::action::repository::BackupRepository;
 use crate::exit::{ExitCode, Failure, Result};
+use crate::lineage::{self, names};
 use crate::opennebula::action_data::{ActionData, part};
 use crate::opennebula::datastore::Datastore;
 use crate::opennebula::image::Image;
-use crate::opennebula::increments::Increments;
+use crate::opennebula::increments::{Increment, Increments};
 use crate::report::counters::Counters;
 use crate::session::{Intent, Session};
 
@@ -48,7 +49,7 @@ async fn forget(repository: &BackupRepository, increments: &Increments) -> Resul
     let read = async || repository.repository.list(FileType::Snapshot).await;
     let forget = async |files: Vec<restic_repo::backend::FileInfo>| {
         let ids: Vec<Id> = files.iter().map(|file| file.id).collect();
-        let mut wanted = Vec::new();
+        let (mut wanted, mut missing) = (Vec::new(), Vec::new());
         for increment in increments.as_slice() {
             let found = restic_repo::snapshot::find_id(
                 FileType::Snapshot,
@@ -57,15 +58,27 @@ async fn forget(repository: &BackupRepository, increments: &Increments) -> Resul
             );
             match found {
                 Ok(id) => wanted.push(id),
-                Err(Error::NoMatch { .. }) => session.terminal.error(format!(
-                    "snapshot {} of increment {} is not in the repository of the image, so it is not \
-                     removed",
-                    increment.snapshot, increment.id
-                )),
+                Err(Error::NoMatch { .. }) => missing.push(increment),
                 Err(error) => return Err(Failure::from(error)),
             }
         }
         let counters = Counters::new(Arc::clone(&session.terminal));
+        if !missing.is_empty() {
+            // They may have been merged without OpenNebula having heard of it.
+            let snapshots = repository.repository.readable_snapshots(&counters).await?;
+            for (id, snapshot) in lineage::merged_from(&snapshots, increments.as_slice()) {
+                let parts = lineage::parts(snapshot);
+                let is_part = |increment: &Increment| parts.iter().any(|id| names(increment, id));
+                missing.retain(|increment| !is_part(increment));
+                wanted.push(*id);
+            }
+        }
+        for Increment { id, snapshot } in missing {
+            session.terminal.error(format!(
+                "snapshot {snapshot} of increment {id} is not in the repository of the image, so it is not \
+                 removed"
+            ));
+        }
         let outcome = remove(&repository.repository, &wanted, &counters).await;
         match outcome.failed.into_iter().next() {
             None => Ok(()),

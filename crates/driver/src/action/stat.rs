@@ -29,7 +29,7 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
     };
     let id = RepositoryId::new(url.vm()?, job);
     let repository = BackupRepository::open(session, &datastore, id).await?;
-    let snapshot = repository.snapshot(url.increments.last()).await?;
+    let snapshot = repository.newest(&url.increments).await?;
     let read = async |index| repository.description(&index, &snapshot).await;
     let description = repository.look(read).await?;
     let vm = description.document()?;

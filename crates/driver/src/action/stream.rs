@@ -92,7 +92,7 @@ impl Disk {
     pub async fn files(&self, repository: &BackupRepository) -> Result<Vec<File>> {
         let disk = self.url.disk()?;
         let mut files = Vec::new();
-        for snapshot in repository.snapshots(self.url.increments.as_slice()).await? {
+        for snapshot in repository.snapshots(&self.url.increments).await? {
             let snapshot = Arc::new(snapshot);
             let found = DiskFile::among(&snapshot.paths).filter(|file| file.disk == disk);
             files.extend(found.map(|file| File {

@@ -132,3 +132,33 @@ fn a_backup_of_which_something_is_lost_is_left_as_it_is() {
     assert!(ended.error().contains("is not in the index"), "{ended:?}");
     assert_eq!(files(&front_end.base()).len(), before);
 }
+
+#[test]
+fn a_merge_that_opennebula_never_heard_of_hurts_nobody() {
+    let front_end = FrontEnd::new();
+    let cases = recording::of("increment_flatten");
+    let case = cases.iter().find(|case| case.name.ends_with("cbt_keep3")).unwrap();
+    play(&front_end, case).success();
+
+    // The front-end died before it could say so: OpenNebula still names the old snapshots.
+    let chain = format!("0:{},1:{}", CHAIN[0], CHAIN[1]);
+    let url = |chain: &str| format!("restic://102//{chain}{FOLDER}/disk.0.0");
+    let stat = |chain: &str| {
+        let cases = recording::of("stat");
+        let case = cases.iter().find(|case| case.name.ends_with("tm_local_chain2")).unwrap();
+        let (before, rest) = case.stdin.split_once("<PATH>").unwrap();
+        let (_, after) = rest.split_once("</PATH>").unwrap();
+        let message = front_end.adapt(&format!("{before}<PATH>{}</PATH>{after}", url(chain)));
+        let message = BASE64_STANDARD.encode(message);
+        front_end.run("stat", &["2"], message.as_bytes(), None)
+    };
+    assert_eq!(stat(&chain).success(), "64\n");
+    let ended = stat(&format!("0:{}", CHAIN[0]));
+    assert!(ended.error().contains("restore a later increment"), "{ended:?}");
+
+    // And an image that is removed goes with all of it.
+    let removed = crate::removal::remove(&front_end, 5, &CHAIN);
+    assert_eq!(removed.success(), "");
+    assert_eq!(files(&front_end.folder("5/snapshots")).len(), 0, "{removed:?}");
+    assert_eq!(files(&front_end.folder("5/data")).len(), 0, "{removed:?}");
+}

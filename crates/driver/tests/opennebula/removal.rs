@@ -32,7 +32,7 @@ fn message(front_end: &FrontEnd, vm: u64, snapshots: &[&str]) -> Vec<u8> {
     base64::prelude::BASE64_STANDARD.encode(front_end.adapt(&message)).into_bytes()
 }
 
-fn remove(front_end: &FrontEnd, vm: u64, snapshots: &[&str]) -> Ended {
+pub fn remove(front_end: &FrontEnd, vm: u64, snapshots: &[&str]) -> Ended {
     front_end.run("rm", &["4"], &message(front_end, vm, snapshots), None)
 }
 
