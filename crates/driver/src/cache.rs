@@ -41,7 +41,7 @@ pub fn attach(session: &Session, repository: Repository) -> Repository {
     }
     let terminal = &session.terminal;
     let opened = base(&session.settings, &session.environment)
-        .map_err(|failure| failure.message().trim_start_matches("Fatal: ").to_owned())
+        .map_err(|failure| failure.cause().to_owned())
         .and_then(|base| {
             let folder = base.folder(repository.config().id);
             let describe = |error| format!("{}: {error}", base.path().display());

@@ -83,8 +83,7 @@ impl<'a> Doctor<'a> {
                 Some(found)
             }
             Err(failure) => {
-                let message = failure.message();
-                self.bad(message.strip_prefix("Fatal: ").unwrap_or(message));
+                self.bad(failure.cause());
                 None
             }
         }

@@ -12,6 +12,9 @@ use serde::Serialize;
 
 use crate::report::json;
 
+/// What restic puts in front of a message with which it ends.
+const FATAL: &str = "Fatal: ";
+
 /// The result of a command.
 pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
@@ -53,7 +56,7 @@ impl Failure {
 
     /// A failure with this exit code.
     pub fn with_code(code: ExitCode, message: impl fmt::Display) -> Self {
-        Self { code, message: format!("Fatal: {message}") }
+        Self { code, message: format!("{FATAL}{message}") }
     }
 
     /// A failure with exactly this message.
@@ -93,6 +96,11 @@ impl Failure {
         &self.message
     }
 
+    /// What went wrong, as part of another sentence.
+    pub fn cause(&self) -> &str {
+        self.message.strip_prefix(FATAL).unwrap_or(&self.message)
+    }
+
     /// The same for OpenNebula's daemon, which shows it to users and keeps it in a VM's template: one
     /// line, without quotes, which would break the shell text that the template later becomes part of.
     #[must_use]
@@ -100,8 +108,8 @@ impl Failure {
         if self.code == ExitCode::OutputClosed {
             return self;
         }
-        let text = self.message.strip_prefix("Fatal: ").unwrap_or(&self.message);
-        let message = text
+        let message = self
+            .cause()
             .chars()
             .filter(|c| !matches!(c, '\'' | '"' | '`' | '\\'))
             .map(|c| if c.is_control() { ' ' } else { c })
@@ -112,8 +120,8 @@ impl Failure {
     /// The same, with what was being done in front of the message.
     #[must_use]
     pub fn while_doing(mut self, what: impl fmt::Display) -> Self {
-        if let Some(cause) = self.message.strip_prefix("Fatal: ") {
-            self.message = format!("Fatal: {what}: {cause}");
+        if let Some(cause) = self.message.strip_prefix(FATAL) {
+            self.message = format!("{FATAL}{what}: {cause}");
         }
         self
     }

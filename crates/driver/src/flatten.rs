@@ -25,6 +25,7 @@ use restic_repo::walk::find_path;
 use restic_repo::{Error, Id};
 use virtual_disk::{Chain, Source, commit};
 
+use crate::command::version;
 use crate::committed::{Committed, unreadable};
 use crate::disk_source::BackupFile;
 use crate::exit::{Failure, Result};
@@ -51,8 +52,6 @@ pub struct Flatten<'a> {
     pub vm: u64,
     /// The snapshots, as OpenNebula knows them: the oldest, which is a full backup, and those behind it.
     pub increments: &'a [Increment],
-    /// The program's name and version, for the record in the snapshot.
-    pub program_version: String,
 }
 
 /// What came of it.
@@ -154,7 +153,7 @@ impl Flatten<'_> {
             uid: last.uid,
             gid: last.gid,
             tags: vec![format!("one-{}", self.vm)],
-            program_version: self.program_version.clone(),
+            program_version: version::NAME_AND_VERSION.to_owned(),
             summary: Some(summary),
             unknown: vec![lineage::remember(&merged.collect::<Vec<_>>())?],
             ..Snapshot::new(last.time, revised.tree, last.paths.clone())
@@ -230,7 +229,7 @@ mod tests {
     use super::*;
 
     fn flatten(increments: &[Increment]) -> Flatten<'_> {
-        Flatten { vm: 1, increments, program_version: String::new() }
+        Flatten { vm: 1, increments }
     }
 
     fn snapshot(paths: &[&str]) -> Snapshot {

@@ -8,7 +8,8 @@
 //! * [`action`] holds OpenNebula's actions, one file each; [`opennebula`] is what they hear and say.
 //! * [`host`] is what they have done on other machines; [`processes`] finds what runs on this one.
 //! * [`flatten`] merges increments inside of a repository; [`disk_source`] and [`committed`] are the disks for
-//!   that.
+//!   that, and [`lineage`] knows what was merged from what.
+//! * [`doctor`] looks whether all that OpenNebula's backups need is in place.
 //! * [`report`] is what is printed: tables, JSON, progress.
 
 use std::ffi::OsString;

@@ -157,7 +157,7 @@ impl Order {
                 log.warn(format_args!(
                     "cannot ask OpenNebula where the backup is that this is an increment to, and take \
                      it to be in repository {usual}: {}",
-                    failure.message().trim_start_matches("Fatal: ")
+                    failure.cause()
                 ));
                 Ok(usual)
             }

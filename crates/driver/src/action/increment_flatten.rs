@@ -60,8 +60,7 @@ async fn flatten(
     let BackupRepository { session, repository, .. } = backup;
     let counters = Arc::new(Counters::new(Arc::clone(&session.terminal)));
     let _pulse = session.pulse(&counters, Counters::show);
-    let program_version = concat!("one-restic ", env!("CARGO_PKG_VERSION")).to_owned();
-    let flatten = Flatten { vm, increments, program_version };
+    let flatten = Flatten { vm, increments };
     let contents = async || session.contents(repository).await;
     let work = async |mut contents: Contents| {
         distrust(repository, &mut contents.index, &*counters).await?;

@@ -52,8 +52,7 @@ pub async fn reclaim(session: &Session, repository: &Repository, options: &Optio
         },
         Err(error) => {
             let failure = Failure::from(error);
-            let why = failure.message();
-            let why = why.strip_prefix("Fatal: ").unwrap_or(why);
+            let why = failure.cause();
             terminal.error(format!("the space cannot be reclaimed now: {why}; {later}"));
         }
     }

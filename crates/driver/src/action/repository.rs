@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use restic_repo::backend::FileInfo;
 use restic_repo::index::Index;
 use restic_repo::node::Node;
 use restic_repo::reader::FileReader;
@@ -79,19 +80,12 @@ impl BackupRepository {
     /// The snapshots that hold some increments, in their order. Fewer than there are increments, if some were
     /// merged without OpenNebula having heard of it.
     pub async fn snapshots(&self, increments: &Increments) -> Result<Vec<Snapshot>> {
-        let ids = self.repository.list(FileType::Snapshot).await?;
+        let files = self.repository.list(FileType::Snapshot).await?;
         let mut snapshots = Vec::with_capacity(increments.as_slice().len());
         for increment in increments.as_slice() {
-            let ids = ids.iter().map(|file| file.id);
-            let wanted = &increment.snapshot;
-            let snapshot = match restic_repo::snapshot::find_id(FileType::Snapshot, ids, wanted) {
-                Ok(id) => self.repository.load_snapshot(id).await,
-                Err(error) => Err(error),
-            };
-            match snapshot {
-                Ok(snapshot) => snapshots.push(snapshot),
-                Err(Error::NoMatch { .. }) => return self.merged(increments, increment).await,
-                Err(error) => return Err(error.into()),
+            match self.own(&files, increment).await? {
+                Some(snapshot) => snapshots.push(snapshot),
+                None => return self.merged(increments, increment).await,
             }
         }
         Ok(snapshots)
@@ -99,12 +93,23 @@ impl BackupRepository {
 
     /// The snapshot that holds the last of some increments.
     pub async fn newest(&self, increments: &Increments) -> Result<Snapshot> {
-        let mut found = self.snapshots(&increments.only_last()).await;
-        if found.is_err() {
-            // It may have been merged with those before it.
-            found = self.snapshots(increments).await;
+        let files = self.repository.list(FileType::Snapshot).await?;
+        let last = increments.last();
+        if let Some(snapshot) = self.own(&files, last).await? {
+            return Ok(snapshot);
         }
-        found?.pop().ok_or_else(|| Failure::new("the backup image has no increments"))
+        let merged = self.merged(increments, last).await?.pop();
+        merged.ok_or_else(|| self.why(last))
+    }
+
+    /// The snapshot of an increment itself, if it is among these files.
+    async fn own(&self, files: &[FileInfo], increment: &Increment) -> Result<Option<Snapshot>> {
+        let ids = files.iter().map(|file| file.id);
+        match restic_repo::snapshot::find_id(FileType::Snapshot, ids, &increment.snapshot) {
+            Ok(id) => Ok(Some(self.repository.load_snapshot(id).await?)),
+            Err(Error::NoMatch { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The snapshots that hold increments of which one is missing.

@@ -194,7 +194,7 @@ impl Made<'_> {
                 false => left.push(image.to_string()),
             }
         }
-        let mut message = failure.message().trim_start_matches("Fatal: ").to_owned();
+        let mut message = failure.cause().to_owned();
         if !removed.is_empty() {
             let removed = removed.join(" ");
             message.push_str(&format!("; these images were made and removed again: {removed}"));

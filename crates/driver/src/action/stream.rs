@@ -20,7 +20,6 @@ use crate::gated_output::GatedOutput;
 use crate::opennebula::api::Api;
 use crate::opennebula::datastore::{Datastore, RepositoryId};
 use crate::opennebula::disk_file::{DiskFile, TPM};
-use crate::opennebula::element::{self, Element};
 use crate::opennebula::url::Url;
 use crate::session::{Intent, Session};
 
@@ -74,11 +73,7 @@ impl Disk {
         let url = Url::parse(url)?;
         url.disk()?;
         url.vm()?;
-        let told = Api::of(&session.environment)?.datastore(url.datastore).await?;
-        let document = element::parse(told.reveal()).map_err(|error| {
-            Failure::new(format_args!("OpenNebula does not describe the datastore as XML: {error}"))
-        })?;
-        let datastore = Datastore::parse(Element::top(&document))?;
+        let datastore = Api::of(&session.environment)?.datastore(url.datastore).await?;
         Ok(Self { url, datastore })
     }
 

@@ -115,9 +115,9 @@ async fn upgrade(repository: &Repository) -> Result {
         Err(error) => {
             let path = copy.leave();
             let failure = Failure::from(error);
-            let message = failure.message().trim_start_matches("Fatal: ").to_owned();
             Err(Failure::new(format_args!(
-                "{message}; there is a copy of the config file in {}",
+                "{}; there is a copy of the config file in {}",
+                failure.cause(),
                 path.display()
             )))
         }

@@ -7,7 +7,6 @@ use crate::doctor::Doctor;
 use crate::exit::{Failure, Result};
 use crate::opennebula::api::Api;
 use crate::opennebula::datastore::Datastore;
-use crate::opennebula::element::{self, Element};
 use crate::report::number;
 
 /// The driver that this program is.
@@ -24,7 +23,7 @@ pub async fn examine(doctor: &mut Doctor<'_>, api: &Api) -> Vec<Datastore> {
     };
     let mut datastores = Vec::new();
     for id in ids {
-        let read = read(api, id).await.map_err(|failure| of(id, failure));
+        let read = api.datastore(id).await.map_err(|failure| of(id, failure));
         let Some(datastore) =
             doctor.expect(read, |_| format!("datastore {id}: its attributes make sense"))
         else {
@@ -35,13 +34,6 @@ pub async fn examine(doctor: &mut Doctor<'_>, api: &Api) -> Vec<Datastore> {
         datastores.push(datastore);
     }
     datastores
-}
-
-async fn read(api: &Api, id: u64) -> Result<Datastore> {
-    let text = api.datastore(id).await?;
-    let document = element::parse(text.reveal())
-        .map_err(|error| Failure::new(format_args!("its description makes no sense: {error}")))?;
-    Datastore::parse(Element::top(&document))
 }
 
 async fn survey(doctor: &Doctor<'_>, datastore: &Datastore) -> Result<Survey> {

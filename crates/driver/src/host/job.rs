@@ -1,7 +1,6 @@
 //! The host's half of a backup: `datastore job`.
 
 use std::fs::File;
-use std::io::{self, Write};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -51,7 +50,7 @@ pub fn run(arguments: &[String]) -> Result {
     let mut input = message::input()?;
     match arguments {
         [] => {
-            say(&Hello { one_restic: version::OWN_VERSION.to_owned() })?;
+            message::say(&Hello { one_restic: version::OWN_VERSION.to_owned() })?;
             let bounds: Bounds = message::read(&mut input)?;
             if bounds.confinement.needs_slice() {
                 return Err(confine::start_in_slice(&bounds));
@@ -63,7 +62,7 @@ pub fn run(arguments: &[String]) -> Result {
     }
     let job: Job = message::read(&mut input)?;
     let made = make(&job, input);
-    say(&match made {
+    message::say(&match made {
         Ok(done) => Outcome::Done(done),
         Err(failure) => {
             let message = failure.message().to_owned();
@@ -247,11 +246,4 @@ async fn forget_the_dead(session: &Session, repository: &Repository) -> Result {
         session.terminal.note(format!("removed a lock held {holder}"));
     }
     Ok(())
-}
-
-/// Tells the other half.
-fn say<T: serde::Serialize>(message: &T) -> Result {
-    let mut output = io::stdout().lock();
-    let line = message::line(message);
-    output.write_all(&line).and_then(|()| output.flush()).map_err(|error| Failure::output(&error))
 }

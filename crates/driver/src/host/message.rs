@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 
 use restic_repo::Compression;
@@ -102,6 +102,13 @@ pub fn line<T: Serialize>(message: &T) -> Zeroizing<Vec<u8>> {
     let mut line = Zeroizing::new(json);
     line.push(b'\n');
     line
+}
+
+/// Says a message on standard output, to the other half.
+pub fn say<T: Serialize>(message: &T) -> Result {
+    let mut output = io::stdout().lock();
+    let line = line(message);
+    output.write_all(&line).and_then(|()| output.flush()).map_err(|error| Failure::output(&error))
 }
 
 /// Reads a message, and not one byte more: somebody else may read what follows.

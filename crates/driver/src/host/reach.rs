@@ -1,7 +1,7 @@
 //! Whether a host can reach a backup server: `datastore reach`, which `doctor` has hosts do.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use restic_sftp::Location;
@@ -94,7 +94,7 @@ pub fn run(arguments: &[String]) -> Result {
     if !arguments.is_empty() {
         return Err(Failure::new("this command takes no arguments; the front-end starts it"));
     }
-    say(&Hello { one_restic: OWN_VERSION.to_owned() })?;
+    message::say(&Hello { one_restic: OWN_VERSION.to_owned() })?;
     let order: Reach = message::read(io::stdin().lock())?;
     let mut reached = Reached::Failed("it was interrupted".to_owned());
     crate::in_session(
@@ -109,15 +109,12 @@ pub fn run(arguments: &[String]) -> Result {
             let work = reach(session, &order.location);
             reached = match session.interrupt.guard(work).await {
                 Ok(how) => Reached::By(how),
-                Err(failure) => {
-                    let message = failure.message();
-                    Reached::Failed(message.strip_prefix("Fatal: ").unwrap_or(message).to_owned())
-                }
+                Err(failure) => Reached::Failed(failure.cause().to_owned()),
             };
             Ok(())
         },
     )?;
-    say(&reached)
+    message::say(&reached)
 }
 
 async fn reach(session: &Session, location: &str) -> Result<String> {
@@ -125,10 +122,4 @@ async fn reach(session: &Session, location: &str) -> Result<String> {
     let Session { settings, terminal, servers, .. } = session;
     let server = storage::connect(&location, settings, terminal, servers).await?;
     Ok(server.survey().await?.facts.login)
-}
-
-fn say<T: Serialize>(message: &T) -> Result {
-    let mut output = io::stdout().lock();
-    let line = message::line(message);
-    output.write_all(&line).and_then(|()| output.flush()).map_err(|error| Failure::output(&error))
 }

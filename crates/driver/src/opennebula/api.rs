@@ -3,6 +3,7 @@
 use crate::environment::Environment;
 use crate::exit::{Failure, Result};
 use crate::opennebula::auth::{self, ServerAdmin};
+use crate::opennebula::datastore::Datastore;
 use crate::opennebula::element::{self, Document, Element};
 use crate::opennebula::image;
 use crate::opennebula::installation::Installation;
@@ -26,12 +27,15 @@ impl Api {
         })
     }
 
-    /// The description of a datastore as XML, with its secrets.
-    pub async fn datastore(&self, id: u64) -> Result<Secret> {
+    /// A datastore, with its secrets.
+    pub async fn datastore(&self, id: u64) -> Result<Datastore> {
         let arguments = vec![number(id)?, Value::Bool(true)];
         let told = self.client.call("one.datastore.info", &self.session, arguments).await;
         match told.map_err(|error| failure(&format!("datastore {id} is not known"), error))? {
-            Value::Text(text) => Ok(Secret::new(text)),
+            Value::Text(text) => {
+                let text = Secret::new(text);
+                Datastore::parse(Element::top(&parse(text.reveal())?))
+            }
             _ => Err(Failure::new("OpenNebula does not describe the datastore")),
         }
     }

@@ -61,11 +61,6 @@ impl Increments {
         self.0.last().expect("there is at least one")
     }
 
-    /// Nothing but the newest.
-    pub fn only_last(&self) -> Self {
-        Self(vec![self.last().clone()])
-    }
-
     /// Those up to the one with this number, which must be among them.
     pub fn up_to(&self, id: u64) -> Result<Self> {
         if !self.0.iter().any(|increment| increment.id == id) {
