@@ -1,8 +1,9 @@
 //! Backups that somebody does not want any more.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use restic_oracle::data;
@@ -97,10 +98,17 @@ fn the_backup_of_one_vm_is_cancelled_and_that_of_no_other() {
 
 /// A program that waits under the name and with the arguments of another.
 fn stand_in(site: &Site, name: &str, arguments: &[&str]) -> Child {
-    let folder = site.scratch.folder("tm/qcow2");
-    let script = folder.join(name);
-    fs::write(&script, "trap 'kill $!; exit 7' TERM; sleep 1000 & wait").unwrap();
-    Command::new("sh").arg(script).args(arguments).process_group(0).spawn().unwrap()
+    let script = site.scratch.folder("tm/qcow2").join(name);
+    // Once: another shell may be about to read it.
+    if !script.exists() {
+        fs::write(&script, "trap 'kill $!; exit 7' TERM; echo; sleep 1000 & wait").unwrap();
+    }
+    let mut command = Command::new("sh");
+    command.arg(script).args(arguments).process_group(0).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It listens to signals once it has said something.
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    child
 }
 
 #[test]
@@ -117,8 +125,6 @@ fn cancelling_stops_the_export_of_the_disks_too() {
         stand_in(&site, "prebackup", &[&place, "0", &format!("{five} "), "-", "5"]),
         stand_in(&site, "prebackup", &[&format!("{place} 0 {five} - 5 100")]),
     ];
-    // They have begun once they have begun to wait.
-    std::thread::sleep(Duration::from_millis(300));
     site.cancel(5).success();
     for child in &mut wanted {
         assert_eq!(child.wait().unwrap().code(), Some(7));
