@@ -344,6 +344,8 @@ fn whenever_it_is_killed_a_backup_can_be_restored_and_merging_done_again() {
         while child.try_wait().unwrap().is_none() && files().abs_diff(before) < step {}
         child.kill().unwrap();
         child.wait().unwrap();
+        // It may have been in the moment in which nobody else may even read.
+        Program::restic(Version::V0_18).run(&repo, ["unlock"]).success();
         let listed = Program::restic(Version::V0_18).run(&repo, ["snapshots", "--json"]);
         let listed = listed.success().json();
         let has = |id: &String| {
@@ -355,7 +357,6 @@ fn whenever_it_is_killed_a_backup_can_be_restored_and_merging_done_again() {
                 .collect();
             backup.assert_restored(&repo, &old, &newest);
         }
-        Program::restic(Version::V0_18).run(&repo, ["unlock", "--remove-all"]).success();
         let again = Outcome::of(&mut command()).success();
         let (_, chain) = parse(&again);
         let rest = [(chain[0].1.clone(), "disk.0.2".to_owned())];
