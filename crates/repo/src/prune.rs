@@ -106,7 +106,7 @@ pub enum End {
 
 impl Prune<'_> {
     /// Prunes. `planned` is told what is going to be done, before anything is; if it says no, nothing
-    /// is.
+    /// is. It is told again if somebody comes in between while the lock settles, and the plan is made anew.
     ///
     /// This takes its own locks, unlike other operations of this library: the caller holds none.
     ///
@@ -126,7 +126,6 @@ impl Prune<'_> {
             let repository = repository.behind(&gate);
             let plan = Plan::make(&repository, &self.options, &self.progress).await?;
             let statistics = plan.statistics().clone();
-            gate.pass().await?;
             if !planned(&statistics) || plan.is_nothing() {
                 return Ok::<_, Error>((statistics, None));
             }
@@ -148,9 +147,13 @@ impl Prune<'_> {
         let sweep = async {
             let unlisted = repacked.unlist(repository, &self.progress).await?;
             lock.share();
-            // With the time in which the lock was settling, and that until its old file is removed.
-            exclusive = SETTLE + alone.elapsed() + SETTLE;
-            Ok(unlisted.remove(repository, &self.progress).await)
+            // With the time in which the lock was settling.
+            exclusive = SETTLE + alone.elapsed();
+            let removing = Instant::now();
+            let swept = unlisted.remove(repository, &self.progress).await;
+            // The lock's old file is there for a while yet, unless all is done before.
+            exclusive += removing.elapsed().min(SETTLE);
+            Ok(swept)
         };
         let swept = lock.protect(sweep).await;
         let released = lock.release().await;

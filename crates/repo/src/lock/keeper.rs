@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -57,6 +57,13 @@ impl Drop for Kept {
     fn drop(&mut self) {
         self.0.0.send_modify(|keepers| *keepers -= 1);
     }
+}
+
+/// A lock that was stored anew.
+struct Replaced {
+    new: Id,
+    /// Whether it is to be kept any longer.
+    is_wanted: bool,
 }
 
 pub(super) struct Keeper {
@@ -119,8 +126,13 @@ impl Keeper {
                 continue;
             }
             let started = SystemTime::now();
-            match self.replace(id).await {
-                Ok(new) => (id, refreshed, stored) = (new, started, self.kind),
+            match self.replace(id, &mut stop).await {
+                Ok(Replaced { new, is_wanted }) => {
+                    (id, refreshed, stored) = (new, started, self.kind);
+                    if !is_wanted {
+                        break;
+                    }
+                }
                 Err(Refused::Gone) => self.lose("somebody removed it".to_owned()),
                 Err(Refused::Failed(error)) if age >= self.expiry => {
                     self.lose(format!("it could not be refreshed: {error}"));
@@ -136,7 +148,11 @@ impl Keeper {
     }
 
     /// Stores the lock anew, with the present time, and removes the old file.
-    async fn replace(&self, old: Id) -> Result<Id, Refused> {
+    async fn replace(
+        &self,
+        old: Id,
+        stop: &mut oneshot::Receiver<()>,
+    ) -> Result<Replaced, Refused> {
         if !file::exists(&self.repository, old).await.map_err(Refused::Failed)? {
             return Err(Refused::Gone);
         }
@@ -144,11 +160,12 @@ impl Keeper {
         let new = file.save(&self.repository).await.map_err(Refused::Failed)?;
         self.state.send_replace(State::Held(new));
         // Somebody who lists the locks meanwhile is to see one of the two. A listing that passed the
-        // place of the new one before it was there must come to that of the old one in time.
-        sleep(SETTLE).await;
+        // place of the new one before it was there must come to that of the old one in time. Once nobody
+        // wants the lock any more, none needs to be seen.
+        let is_wanted = timeout(SETTLE, stop).await.is_err();
         // If the old file stays it keeps others out until it is stale; the work itself is safe.
         let _ = file::remove(&self.repository, old).await;
-        Ok(new)
+        Ok(Replaced { new, is_wanted })
     }
 
     fn lose(&self, reason: String) {
