@@ -9,8 +9,9 @@ use crate::blob::BlobEntry;
 use crate::buffers::Buffers;
 use crate::chunker;
 use crate::codec::Decoder;
+use crate::crypto::Key;
 use crate::error::{Error, Result};
-use crate::repository::{Repository, on_worker};
+use crate::repository::on_worker;
 
 /// A decoder, and room for what it makes.
 pub(crate) struct Bench {
@@ -39,9 +40,9 @@ impl Bench {
     }
 }
 
-/// As many benches as threads may compute at a time.
+/// As many benches as threads may compute at a time. A repository has some, for all that is done with it.
 pub(crate) struct Benches {
-    repository: Repository,
+    key: Key,
     permits: Arc<Semaphore>,
     buffers: Buffers,
     idle: Mutex<Vec<Bench>>,
@@ -62,11 +63,11 @@ const MOST_CLAIMED: u64 = chunker::MAX_SIZE as u64;
 const IDLE: usize = 16 << 20;
 
 impl Benches {
-    pub(crate) fn new(repository: &Repository) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(repository.options().workers.max(1)));
+    /// Benches for blobs that are sealed with this key.
+    pub(crate) fn new(key: Key, workers: usize) -> Arc<Self> {
         Arc::new(Self {
-            repository: repository.clone(),
-            permits,
+            key,
+            permits: Arc::new(Semaphore::new(workers.max(1))),
             buffers: Buffers::new(IDLE),
             idle: Mutex::default(),
         })
@@ -86,7 +87,7 @@ impl Benches {
             let mut bench = match idle {
                 Some(bench) => bench,
                 None => Bench {
-                    decoder: benches.repository.decoder()?,
+                    decoder: Decoder::new(benches.key.clone())?,
                     plaintext: Vec::new(),
                     buffers: benches.buffers.clone(),
                 },

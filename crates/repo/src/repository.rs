@@ -12,6 +12,7 @@ use tokio::task;
 
 use crate::backend::cache::{Cached, Folder};
 use crate::backend::{Backend, BackendError, BackendErrorKind, Extent, FileInfo};
+use crate::bench::Benches;
 use crate::blob::{BlobHandle, BlobLocation};
 use crate::chunker::Polynomial;
 use crate::codec::{self, Decoder, Encoder};
@@ -50,6 +51,8 @@ struct Shared {
     options: Options,
     /// The copies on this machine, if the backend keeps any.
     cache: Option<Arc<Cached>>,
+    /// Where blobs are decoded.
+    benches: Arc<Benches>,
 }
 
 /// How a repository is written to.
@@ -113,8 +116,7 @@ impl Repository {
         backend.create().await?;
         let key_id = keys::store_new(&backend, &key, password, init.scrypt, &init.identity).await?;
         backend.save(&Handle::CONFIG, config.seal(&key)?.into()).await?;
-        let shared = Shared { backend, config, key, key_id, options, cache: None };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self::opened(backend, config, key, key_id, options))
     }
 
     /// Opens a repository. `key_hint` is the id (or its beginning) of the key to try first.
@@ -145,8 +147,7 @@ impl Repository {
         };
         let (key_id, key) = found?;
         let config = Config::open(&key, &stored)?;
-        let shared = Shared { backend, config, key, key_id, options, cache: None };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self::opened(backend, config, key, key_id, options))
     }
 
     /// Version, id and polynomial.
@@ -194,8 +195,20 @@ impl Repository {
         self.with(Arc::clone(&cache) as _, Some(cache))
     }
 
+    fn opened(
+        backend: Arc<dyn Backend>,
+        config: Config,
+        key: Key,
+        key_id: Id,
+        options: Options,
+    ) -> Self {
+        let benches = Benches::new(key.clone(), options.workers);
+        let shared = Shared { backend, config, key, key_id, options, cache: None, benches };
+        Self { shared: Arc::new(shared) }
+    }
+
     fn with(&self, backend: Arc<dyn Backend>, cache: Option<Arc<Cached>>) -> Self {
-        let Shared { config, key, key_id, options, .. } = &*self.shared;
+        let Shared { config, key, key_id, options, benches, .. } = &*self.shared;
         Self {
             shared: Arc::new(Shared {
                 backend,
@@ -204,6 +217,7 @@ impl Repository {
                 key_id: *key_id,
                 options: options.clone(),
                 cache,
+                benches: Arc::clone(benches),
             }),
         }
     }
@@ -222,6 +236,11 @@ impl Repository {
     /// A decoder for blobs that come from this repository.
     pub fn decoder(&self) -> Result<Decoder> {
         Decoder::new(self.key().clone())
+    }
+
+    /// Where its blobs are decoded.
+    pub(crate) fn benches(&self) -> &Arc<Benches> {
+        &self.shared.benches
     }
 
     /// All files of a type.

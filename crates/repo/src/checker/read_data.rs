@@ -47,7 +47,7 @@ pub(super) async fn check(
     findings.progress.begin(Phase::ReadPacks, Some(total));
     let reader = Arc::new(Reader {
         repository: repository.clone(),
-        benches: Benches::new(repository),
+        benches: Arc::clone(repository.benches()),
         damage: Arc::clone(damage),
         findings: Arc::clone(findings),
     });

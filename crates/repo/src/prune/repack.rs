@@ -54,7 +54,7 @@ pub(super) async fn repack(
     let copier = Arc::new(Copier {
         repository: repository.clone(),
         index: Arc::clone(&marked.index),
-        benches: Benches::new(repository),
+        benches: Arc::clone(repository.benches()),
         packer,
         compress: compress && repository.config().version >= 2,
     });

@@ -88,7 +88,7 @@ impl<I: Iterator<Item = BlobHandle>> BlobStream<I> {
             weight: 0,
             waiting: Vec::new(),
             fetches: JoinSet::new(),
-            benches: Benches::new(repository),
+            benches: Arc::clone(repository.benches()),
         }
     }
 

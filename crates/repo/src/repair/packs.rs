@@ -71,7 +71,7 @@ pub async fn repair(
     // Into an index of its own, in which nothing is known yet: everything is stored.
     let packer = Packer::new(repository, Arc::new(Index::default()), false);
     let salvage =
-        Salvage { repository, benches: Benches::new(repository), packer: Arc::new(packer) };
+        Salvage { repository, benches: Arc::clone(repository.benches()), packer: Arc::new(packer) };
     let wanted = index.packs();
     let mut wanted: Vec<_> = wanted.iter().filter(|pack| packs.contains(&pack.pack)).collect();
     let mut sorted: Vec<Id> = packs.iter().copied().collect();

@@ -30,7 +30,7 @@ impl TreeLoader {
             repository: repository.clone(),
             index: Arc::clone(index),
             windows: Windows::new(repository),
-            benches: Benches::new(repository),
+            benches: Arc::clone(repository.benches()),
         }
     }
 
