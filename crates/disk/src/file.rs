@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, Shared};
+use futures_util::stream::{Stream, TryStreamExt};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::error::{Error, Result};
-use crate::source::{Source, within};
+use crate::source::{Parts, Source, within};
 
 /// How many bytes of L2 tables are kept. 64 KiB of them are the way to 512 MiB of the disk, as a rule.
 const KEPT_TABLES: u64 = 64 << 20;
@@ -56,6 +57,13 @@ impl SourceFile {
             return Err(Error::damaged(self.number, "it ends too early"));
         }
         Ok(bytes)
+    }
+
+    /// Parts of the file, one after the other, in pieces. All of them are in the file.
+    pub fn forward(&self, parts: Parts) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
+        let number = self.number;
+        let pieces = Arc::clone(&self.source).forward(parts);
+        pieces.map_err(move |source| Error::Source { file: number, source })
     }
 }
 

@@ -67,4 +67,4 @@ mod stream;
 
 pub use chain::Chain;
 pub use error::{Error, Feature, Result, SourceError};
-pub use source::{LocalFile, Source};
+pub use source::{LocalFile, Parts, Pieces, Source};

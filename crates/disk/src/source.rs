@@ -2,18 +2,32 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::error::SourceError;
 
+/// How much is read at once of a file that does not know better, in bytes.
+const TOGETHER: u64 = 4 << 20;
+
+/// How many such reads run ahead.
+const AHEAD: usize = 8;
+
+/// Parts of a file, in order.
+pub type Parts = Box<dyn Iterator<Item = Range<u64>> + Send>;
+
+/// What is in these parts, in pieces of any length.
+pub type Pieces = BoxStream<'static, Result<Bytes, SourceError>>;
+
 /// A file that a disk is made of. It does not change while it is used.
 #[async_trait]
-pub trait Source: Send + Sync {
+pub trait Source: Send + Sync + 'static {
     /// Its length in bytes.
     fn len(&self) -> u64;
 
@@ -25,6 +39,25 @@ pub trait Source: Send + Sync {
     /// `length` bytes from `offset` on; fewer only where the file ends, and none behind its end. Several
     /// reads run at a time, and each can be dropped at any point.
     async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, SourceError>;
+
+    /// Parts of the file, one after the other. They ascend, do not overlap, and are all in the file. For a file
+    /// that is better at reading on than at reading here and there.
+    fn forward(self: Arc<Self>, parts: Parts) -> Pieces {
+        stream::iter(parts.flat_map(short))
+            .map(move |part| {
+                let this = Arc::clone(&self);
+                let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+                async move { this.read_at(part.start, length).await }
+            })
+            .buffered(AHEAD)
+            .boxed()
+    }
+}
+
+/// A part as several that are read at once.
+fn short(part: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let starts = (part.start..part.end).step_by(TOGETHER as usize);
+    starts.map(move |start| start..(start + TOGETHER).min(part.end))
 }
 
 /// A file on this machine, or a block device.

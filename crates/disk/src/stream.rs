@@ -22,8 +22,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 
 use crate::chain::Chain;
-use crate::error::Result;
-use crate::extent::{Extent, Place};
+use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::fetch::{Piece, fetch};
 use layout::Layout;
 use shape::{CLUSTER, Shape};
@@ -77,90 +77,103 @@ fn rest(layout: Arc<Layout>) -> impl Stream<Item = Result<Bytes>> + Send {
         })
         .buffered(TABLES_AHEAD);
 
-    let data = stream::iter(Groups { layout: Arc::clone(&layout), section: 0, next: 0 })
-        .map(move |group| {
+    let stored = Arc::clone(&layout);
+    let as_they_are = stream::iter(0..layout.as_is.len())
+        .flat_map(move |file| as_they_are(Arc::clone(&stored), file));
+
+    let others = stream::iter(Groups { layout: Arc::clone(&layout), next: 0 })
+        .map(move |clusters| {
             let layout = Arc::clone(&layout);
-            async move { group.fetch(&layout.chain).await }
+            async move { put_together(&layout.chain, &clusters).await }
         })
         .buffered(AHEAD);
 
-    stream::iter(metadata).chain(tables).chain(data)
+    stream::iter(metadata).chain(tables).chain(as_they_are).chain(others)
 }
 
-/// Clusters of the new file that follow each other.
-struct Group {
-    /// The file in which they are as they will be in the new one. Without a file they are clusters of the disk.
-    file: Option<usize>,
-    /// Their numbers in that file or on that disk.
-    clusters: Vec<u64>,
-}
+/// The clusters of a file that are in the new one as they are.
+fn as_they_are(
+    layout: Arc<Layout>,
+    number: usize,
+) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
+    let file = layout.chain.files()[number].clone();
+    let end = file.len();
+    let runs = move || Runs { layout: Arc::clone(&layout), file: number, next: 0 };
+    let stored = move |run: Range<u64>| run.start.min(end)..run.end.min(end);
+    let length = |run: Range<u64>| run.end - run.start;
+    let inside = runs().map(stored).map(length).sum::<u64>();
+    let behind = runs().map(length).sum::<u64>() - inside;
 
-impl Group {
-    async fn fetch(self, chain: &Chain) -> Result<Bytes> {
-        let mut pieces = Vec::new();
-        let mut position = 0;
-        for run in runs(&self.clusters) {
-            let (start, end) = (run.start * CLUSTER, run.end * CLUSTER);
-            let extents = match self.file {
-                Some(file) => {
-                    let place = Place::Stored { file, host: start };
-                    vec![Extent { offset: start, length: end - start, place }]
-                }
-                None => chain.extents(start..end.min(chain.virtual_size())).await?,
-            };
-            let at = |extent: &Extent| position + (extent.offset - start) as usize;
-            pieces.extend(extents.into_iter().map(|extent| Piece { at: at(&extent), extent }));
-            position += (end - start) as usize;
+    let parts = runs().map(stored).filter(|part| !part.is_empty());
+    let pieces = Box::pin(file.forward(Box::new(parts)));
+    let whole = stream::try_unfold((pieces, inside), move |(mut pieces, left)| async move {
+        let piece = pieces.try_next().await?;
+        match (piece.as_ref().map_or(0, Bytes::len) as u64, piece) {
+            (length, Some(piece)) if length <= left => Ok(Some((piece, (pieces, left - length)))),
+            (0, None) if left == 0 => Ok(None),
+            _ => Err(Error::Source {
+                file: number,
+                source: "other parts came than asked for".into(),
+            }),
         }
-        fetch(chain, position, pieces).await
+    });
+    let clusters = (0..behind).step_by(CLUSTER as usize);
+    let zeros = clusters.map(move |start| Ok(zeros((behind - start).min(CLUSTER) as usize)));
+    whole.chain(stream::iter(zeros))
+}
+
+fn zeros(length: usize) -> Bytes {
+    static ZEROS: [u8; CLUSTER as usize] = [0; CLUSTER as usize];
+    Bytes::from_static(&ZEROS[..length])
+}
+
+/// Clusters of the disk.
+async fn put_together(chain: &Chain, clusters: &[u64]) -> Result<Bytes> {
+    let mut pieces = Vec::new();
+    let mut position = 0;
+    for run in clusters.chunk_by(|one, next| one + 1 == *next) {
+        let (start, end) = (run[0] * CLUSTER, (run[0] + run.len() as u64) * CLUSTER);
+        let extents = chain.extents(start..end.min(chain.virtual_size())).await?;
+        let at = |extent: &Extent| position + (extent.offset - start) as usize;
+        pieces.extend(extents.into_iter().map(|extent| Piece { at: at(&extent), extent }));
+        position += (end - start) as usize;
+    }
+    fetch(chain, position, pieces).await
+}
+
+/// The parts of a file that are in the new one as they are, in bytes. None touches the next.
+struct Runs {
+    layout: Arc<Layout>,
+    file: usize,
+    /// The clusters before this one were had.
+    next: u64,
+}
+
+impl Iterator for Runs {
+    type Item = Range<u64>;
+
+    fn next(&mut self) -> Option<Range<u64>> {
+        let mut clusters = self.layout.as_is[self.file].iter_from(self.next);
+        let start = clusters.next()?;
+        let more = (start + 1..).zip(clusters).take_while(|(next, cluster)| next == cluster);
+        self.next = start + 1 + more.count() as u64;
+        Some(start * CLUSTER..self.next * CLUSTER)
     }
 }
 
-/// Numbers in order, as ranges.
-fn runs(numbers: &[u64]) -> impl Iterator<Item = Range<u64>> {
-    let runs = numbers.chunk_by(|one, next| one + 1 == *next);
-    runs.map(|run| run[0]..run[0] + run.len() as u64)
-}
-
-/// All clusters of the new file, in its order.
+/// The clusters of the disk that have to be put together, some at a time.
 struct Groups {
     layout: Arc<Layout>,
-    /// Which file's clusters are next; behind the last file are the clusters of the disk.
-    section: usize,
     /// The clusters before this one were had.
     next: u64,
 }
 
 impl Iterator for Groups {
-    type Item = Group;
+    type Item = Vec<u64>;
 
-    fn next(&mut self) -> Option<Group> {
-        loop {
-            let files = self.layout.as_is.len();
-            let (file, members) = match self.section {
-                section if section < files => (Some(section), &self.layout.as_is[section]),
-                section if section == files => (None, &self.layout.others),
-                _ => return None,
-            };
-            let clusters: Vec<_> = members.iter_from(self.next).take(TOGETHER).collect();
-            match clusters.last() {
-                Some(last) => {
-                    self.next = last + 1;
-                    return Some(Group { file, clusters });
-                }
-                None => (self.section, self.next) = (self.section + 1, 0),
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_that_follow_each_other_are_one_run() {
-        assert_eq!(runs(&[]).count(), 0);
-        assert_eq!(runs(&[1, 2, 3, 5, 7, 8]).collect::<Vec<_>>(), [1..4, 5..6, 7..9]);
+    fn next(&mut self) -> Option<Vec<u64>> {
+        let clusters: Vec<_> = self.layout.others.iter_from(self.next).take(TOGETHER).collect();
+        self.next = clusters.last()? + 1;
+        Some(clusters)
     }
 }

@@ -1,7 +1,7 @@
 //! Random access to a file in a snapshot.
 //!
-//! Dump, restore and everything that looks into a disk image stand on the two things here:
-//! [`BlobStream`], which gives blobs in order, and [`FileReader`], which gives any range of a file.
+//! Dump, restore and everything that looks into a disk image stand on the things here: [`BlobStream`], which
+//! gives blobs in order, and [`FileReader`], which gives any range of a file, or ([`Forward`]) many in order.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -20,8 +20,10 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::repository::Repository;
 
+mod forward;
 mod stream;
 
+pub use forward::Forward;
 pub use stream::BlobStream;
 
 /// How much plaintext a [`FileReader`] keeps by default, in bytes.
@@ -242,7 +244,9 @@ mod tests {
     use crate::workshop::{Workshop, data, noise};
 
     /// A file of three blobs of 100 kB in two packs, and the backend that counts.
-    async fn three_blobs(cache: u64) -> (Arc<FileReader>, Arc<Fault<crate::backend::mem::Mem>>) {
+    pub(super) async fn three_blobs(
+        cache: u64,
+    ) -> (Arc<FileReader>, Arc<Fault<crate::backend::mem::Mem>>) {
         let workshop = Workshop::new().await;
         let pieces = [1, 2, 3].map(|n| data(noise(n, 100_000)));
         let content = pieces.iter().map(|piece| piece.handle.id).collect();
