@@ -33,10 +33,11 @@ use crate::lineage::{self, names, parts};
 use crate::opennebula::disk_file::{DiskFile, TPM};
 use crate::opennebula::increments::Increment;
 
-/// How many bytes of the files of a disk are kept in memory, together; and of each of them at least and at most.
-const CACHE: u64 = 192 << 20;
+/// How many bytes of the increments of a disk are kept in memory, together. What they changed is asked for in the
+/// order of the oldest file, and is anywhere in them: those that do not fit are read again and again.
+const CACHE: u64 = 240 << 20;
+/// How many bytes are kept of any file at least: of the oldest, only tables are asked for.
 const LEAST_CACHE: u64 = 8 << 20;
-const MOST_CACHE: u64 = 64 << 20;
 
 /// Why increments of some files cannot be put together, and what to do.
 pub const ONLY_CEPH: &str = "is in a format of Ceph, whose increments only the program rbd can merge; make a \
@@ -179,17 +180,20 @@ async fn merged(
     files: Vec<Node>,
     progress: &dyn Progress,
 ) -> Result<(Node, u64)> {
-    let cache = (CACHE / files.len() as u64).clamp(LEAST_CACHE, MOST_CACHE);
     let mut contents = Vec::with_capacity(files.len());
     for file in &files {
         let missing = || Error::mismatch(path, "its snapshot has no content for it");
         contents.push(file.content.clone().ok_or_else(missing)?);
     }
-    let source = |content: &Vec<Id>| {
+    let increments: u64 = files[1..].iter().map(|file| file.size).sum();
+    let source = |(number, (content, file)): (usize, (&Vec<Id>, &Node))| {
+        let share = u128::from(CACHE) * u128::from(file.size) / u128::from(increments.max(CACHE));
+        let cache = if number == 0 { LEAST_CACHE } else { LEAST_CACHE.max(share as u64) };
         let reader = FileReader::new(repository, Arc::clone(index), content.clone(), cache)?;
         Ok(Arc::new(BackupFile::new(reader)) as Arc<dyn Source>)
     };
-    let sources = contents.iter().map(source).collect::<Result<Vec<_>, Error>>()?;
+    let sources = contents.iter().zip(&files).enumerate().map(source);
+    let sources = sources.collect::<Result<Vec<_>, Error>>()?;
     let chain = Chain::open(sources).await.map_err(|error| unreadable(error, path))?;
     let commit = commit::plan(&chain).await.map_err(|error| unreadable(error, path))?;
     let patch = Patch {
