@@ -20,6 +20,7 @@
 //! | who the server is | [`known_hosts`], [`host_key`] |
 //! | who we are | [`auth`] |
 //! | an open connection | [`connect`] |
+//! | a command on the server | `command`: [`Command`] |
 //! | one SFTP session: the bytes and what in them needs mending; requests, answers, open files | `wire`, `session` |
 //! | many requests under way for one file or folder | `transfer`, `listing` |
 //! | the sessions: as many as are worth while, replaced when they break | `pool` |
@@ -29,6 +30,7 @@
 
 pub mod auth;
 mod backend;
+mod command;
 pub mod config;
 pub mod connect;
 pub mod error;
@@ -49,6 +51,7 @@ pub mod user;
 mod wire;
 
 pub use backend::{Event, Options, Sftp};
+pub use command::{Command, End};
 pub use config::ConfigFiles;
 pub use connect::{Connection, Connector, Facts};
 pub use error::Error;

@@ -7,6 +7,7 @@
 mod testbed;
 
 mod broken;
+mod commands;
 mod permissions;
 mod promises;
 mod refused;

@@ -52,15 +52,14 @@ impl Testbed {
     }
 
     async fn connect(&self, port: u16, path: &Path, options: Options) -> Result<Sftp, Error> {
-        let location = Location {
-            user: None,
-            host: "testbed".to_owned(),
-            port: None,
-            path: path.to_str().unwrap().to_owned(),
-        };
+        let location = location(path);
+        Sftp::connect(&location, self.connector(port)?, options).await
+    }
+
+    /// What opens connections on this port.
+    pub fn connector(&self, port: u16) -> Result<Connector, Error> {
         let files = ConfigFiles::Only(self.server.client_config_through(port));
-        let connector = Connector::new(&location, &files, &User::current()?)?;
-        Sftp::connect(&location, connector, options).await
+        Connector::new(&location(&self.path()), &files, &User::current()?)
     }
 
     /// The subject of the suite.
@@ -69,6 +68,11 @@ impl Testbed {
         let path = self.path();
         Subject::new(Arc::new(sftp)).in_folder(path).keeping(self)
     }
+}
+
+fn location(path: &Path) -> Location {
+    let path = path.to_str().unwrap().to_owned();
+    Location { user: None, host: "testbed".to_owned(), port: None, path }
 }
 
 /// What was told of the connections.
