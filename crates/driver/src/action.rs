@@ -11,6 +11,7 @@ use crate::environment::Environment;
 use crate::exit::{ExitCode, Failure, Result};
 use crate::global::{GlobalArgs, Settings};
 use crate::host::{job, reach, stop};
+use crate::near;
 use crate::opennebula::datastore::{Datastore, RepositoryId};
 use crate::report::terminal::Terminal;
 use crate::session::Session;
@@ -20,7 +21,7 @@ mod archive;
 mod backup;
 mod backup_cancel;
 mod downloader;
-mod increment_flatten;
+pub mod increment_flatten;
 mod ls;
 pub mod monitor;
 mod new_repository;
@@ -68,6 +69,8 @@ pub fn run(arguments: &[OsString]) -> Result {
         job::ACTION => return job::run(arguments),
         stop::ACTION => return stop::run(arguments),
         reach::ACTION => return reach::run(arguments),
+        // That which runs on a server.
+        near::job::ACTION => return near::job::run(arguments),
         _ => {}
     }
     if UNSUPPORTED.contains(&&**action) {

@@ -23,6 +23,7 @@ use restic_repo::snapshot::{Snapshot, Summary};
 use restic_repo::time::Timestamp;
 use restic_repo::walk::find_path;
 use restic_repo::{Error, Id};
+use serde::{Deserialize, Serialize};
 use virtual_disk::{Chain, Source, commit};
 
 use crate::command::version;
@@ -56,7 +57,7 @@ pub struct Flatten<'a> {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flattened {
     /// The new snapshot.
     pub snapshot: Id,

@@ -9,6 +9,8 @@
 //!   When it ends, or falls silent, whoever wanted the backup is gone: see [`lifeline`].
 //! * The host's half takes no more of its machine than it may ([`confine`]).
 //! * A host that lacks the program, or has another version of it, is given it: [`deploy`].
+//!
+//! [`link`], [`message`] and [`lifeline`] are how halves talk, those on a backup server too ([`crate::near`]).
 
 pub mod confine;
 pub mod deploy;

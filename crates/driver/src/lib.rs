@@ -6,7 +6,8 @@
 //! * [`access`], [`location`], [`storage`], [`password`] and [`cache`] say how a repository is opened.
 //! * [`exit`] says how a command ends: exit codes and the sentence an operator reads.
 //! * [`action`] holds OpenNebula's actions, one file each; [`opennebula`] is what they hear and say.
-//! * [`host`] is what they have done on other machines; [`processes`] finds what runs on this one.
+//! * [`host`] is what they have done on other machines, and [`near`] on the backup server; [`processes`] finds what
+//!   runs on this one.
 //! * [`flatten`] merges increments inside of a repository; [`disk_source`] and [`committed`] are the disks for
 //!   that, and [`lineage`] knows what was merged from what.
 //! * [`doctor`] looks whether all that OpenNebula's backups need is in place.
@@ -47,6 +48,7 @@ pub mod global;
 pub mod host;
 pub mod lineage;
 pub mod location;
+pub mod near;
 pub mod opennebula;
 pub mod password;
 pub mod patterns;

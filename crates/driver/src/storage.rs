@@ -64,14 +64,7 @@ pub async fn connect(
     servers: &Servers,
 ) -> Result<Sftp> {
     let options = &settings.options;
-    refuse_programs(options)?;
-    only_known("sftp.", &["sftp.connections", "sftp.config"], options)?;
-    let files = match options.get("sftp.config") {
-        Some(path) => ConfigFiles::Only(Path::new(path).to_owned()),
-        None => ConfigFiles::Usual,
-    };
-    let me = User::current().map_err(Failure::new)?;
-    let connector = Connector::new(location, &files, &me).map_err(Failure::new)?;
+    let connector = connector(location, settings)?;
     let mut how = restic_sftp::Options { observer: telling(terminal), ..Default::default() };
     if let Some(connections) = connections("sftp.connections", options)? {
         how.connections = connections;
@@ -82,6 +75,19 @@ pub async fn connect(
     let sftp = Sftp::connect(location, connector, how).await.map_err(Failure::new)?;
     servers.add(sftp.clone());
     Ok(sftp)
+}
+
+/// What opens connections to the server of a location.
+pub fn connector(location: &restic_sftp::Location, settings: &Settings) -> Result<Connector> {
+    let options = &settings.options;
+    refuse_programs(options)?;
+    only_known("sftp.", &["sftp.connections", "sftp.config"], options)?;
+    let files = match options.get("sftp.config") {
+        Some(path) => ConfigFiles::Only(Path::new(path).to_owned()),
+        None => ConfigFiles::Usual,
+    };
+    let me = User::current().map_err(Failure::new)?;
+    Connector::new(location, &files, &me).map_err(Failure::new)
 }
 
 /// How many transfers an option allows at once.

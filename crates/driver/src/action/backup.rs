@@ -175,7 +175,7 @@ impl Order {
         let datastore = Datastore::parse(action_data::part(&document, "DATASTORE")?)?;
         // Before 6.10.1, OpenNebula says nothing of the VM.
         let vm = action_data::part(&document, "VM").ok().map(Vm::parse).transpose()?;
-        let log = Log { terminal: Arc::clone(&session.terminal), vm: self.vm };
+        let log = Log { terminal: Arc::clone(&session.terminal), vm: Some(self.vm) };
         let repository = self.repository(vm.as_ref(), &session.environment, &log).await?;
         let settings = datastore.settings(&repository, &session.environment)?;
         Ok(Plan {

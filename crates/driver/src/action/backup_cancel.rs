@@ -36,7 +36,7 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
     let data = ActionData::of_stdin().await?;
     let document = data.document()?;
     let vm = Vm::parse(action_data::part(&document, "VM")?)?;
-    let log = Log { terminal: Arc::clone(&session.terminal), vm: vm.id };
+    let log = Log { terminal: Arc::clone(&session.terminal), vm: Some(vm.id) };
     log.note(format_args!("cancelling the backup: {found} programs are told to stop"));
     // The host's half ends by itself when the front-end's does. This is for one that was left alone.
     let host = Host::new(place.reader(Some(&vm)), &session.environment)?;

@@ -14,6 +14,8 @@ use crate::action::reclaim::reclaim;
 use crate::action::repository::BackupRepository;
 use crate::exit::{Failure, Result};
 use crate::flatten::{Flatten, Flattened, ONLY_CEPH};
+use crate::near::order::Merge;
+use crate::near::{self, Near};
 use crate::opennebula::action_data::{ActionData, part};
 use crate::opennebula::datastore::Datastore;
 use crate::opennebula::element::Document;
@@ -38,10 +40,10 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
     }
     // The newest of those merged keeps its number.
     let (merged, left) = increments.split_at(increments.len() - keep + 1);
-    let backup = BackupRepository::open(session, &datastore, image.repository()).await?;
-    let flattened = flatten(&backup, image.vm, merged).await?;
-    // From here on the old increments are gone: OpenNebula has to hear of the new one, whatever else fails.
-    reclaim(&backup.session, &backup.repository, &datastore.prune).await;
+    let opening = BackupRepository::open(session, &datastore, image.repository());
+    let (backup, near) = near::beside(session, &datastore, opening).await?;
+    let merge = Merge { vm: image.vm, increments: merged.to_vec() };
+    let flattened = flatten_and_reclaim(&backup, near, &datastore, &merge).await?;
     let full = Increment {
         id: merged.last().map_or(0, |last| last.id),
         snapshot: flattened.snapshot.to_string()[..SHORT_ID].to_owned(),
@@ -51,16 +53,34 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
     Ok(())
 }
 
-/// Puts increments together, and removes their snapshots.
-async fn flatten(
+/// Puts increments together and reclaims what then is of no use: on the server, if that is possible.
+async fn flatten_and_reclaim(
     backup: &BackupRepository,
-    vm: u64,
-    increments: &[Increment],
+    near: Option<Near>,
+    datastore: &Datastore,
+    merge: &Merge,
 ) -> Result<Flattened> {
+    if let Some(near) = near
+        && let Some(flattened) = near.flatten(backup, datastore, merge).await?
+    {
+        return Ok(flattened);
+    }
     let BackupRepository { session, repository, .. } = backup;
+    let flattened = flatten(session, repository, merge).await?;
+    // From here on the old increments are gone: OpenNebula has to hear of the new one, whatever else fails.
+    reclaim(session, repository, &datastore.prune).await;
+    Ok(flattened)
+}
+
+/// Puts increments together, and removes their snapshots.
+pub async fn flatten(
+    session: &Session,
+    repository: &Repository,
+    merge: &Merge,
+) -> Result<Flattened> {
     let counters = Arc::new(Counters::new(Arc::clone(&session.terminal)));
     let _pulse = session.pulse(&counters, Counters::show);
-    let flatten = Flatten { vm, increments };
+    let flatten = Flatten { vm: merge.vm, increments: &merge.increments };
     let contents = async || session.contents(repository).await;
     let work = async |mut contents: Contents| {
         distrust(repository, &mut contents.index, &*counters).await?;

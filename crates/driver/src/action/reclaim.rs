@@ -11,10 +11,14 @@ use restic_repo::repository::Repository;
 use crate::exit::Failure;
 use crate::report::counters::Counters;
 use crate::report::number;
+use crate::report::terminal::Terminal;
 use crate::session::Session;
 
 /// How long to wait for a lock. Who cannot get one leaves the work to the next.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// When it is tried again.
+const LATER: &str = "the space is reclaimed the next time that something is removed here";
 
 /// Prunes a repository, within the limits of its datastore. The snapshots are gone already, so what goes
 /// wrong here is a warning: the next prune goes on where this one stopped.
@@ -27,7 +31,6 @@ pub async fn reclaim(session: &Session, repository: &Repository, options: &Optio
     let prune = Prune { options: options.clone(), locks: &locks, progress };
     let outcome = prune.run(repository, |_| true).await;
     drop(pulse);
-    let later = "the space is reclaimed the next time that something is removed here";
     match outcome {
         Ok(outcome) => match outcome.end {
             End::Nothing => {}
@@ -46,14 +49,17 @@ pub async fn reclaim(session: &Session, repository: &Repository, options: &Optio
             End::Postponed(holders) => {
                 let holder =
                     holders.first().map_or_else(String::new, |holder| format!(" {holder}"));
-                terminal.error(format!("the repository is locked{holder}; {later}"));
+                terminal.error(format!("the repository is locked{holder}; {LATER}"));
             }
-            End::Overtaken => terminal.error(format!("another prune came first; {later}")),
+            End::Overtaken => terminal.error(format!("another prune came first; {LATER}")),
         },
         Err(error) => {
-            let failure = Failure::from(error);
-            let why = failure.cause();
-            terminal.error(format!("the space cannot be reclaimed now: {why}; {later}"));
+            postponed(terminal, Failure::from(error).cause());
         }
     }
+}
+
+/// Tells that it is left to the next time, for this reason.
+pub fn postponed(terminal: &Terminal, why: &str) {
+    terminal.error(format!("the space cannot be reclaimed now: {why}; {LATER}"));
 }

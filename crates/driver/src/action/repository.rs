@@ -62,6 +62,11 @@ impl BackupRepository {
         Ok(Self { session, repository, id, datastore: datastore.id })
     }
 
+    /// Its name in the datastore.
+    pub fn id(&self) -> &RepositoryId {
+        &self.id
+    }
+
     /// The index of all blobs.
     pub async fn index(&self) -> Result<Arc<Index>> {
         let counters = Counters::new(Arc::clone(&self.session.terminal));

@@ -10,6 +10,7 @@ use crate::action::reclaim::reclaim;
 use crate::action::repository::BackupRepository;
 use crate::exit::{ExitCode, Failure, Result};
 use crate::lineage::{self, names};
+use crate::near;
 use crate::opennebula::action_data::{ActionData, part};
 use crate::opennebula::datastore::Datastore;
 use crate::opennebula::image::Image;
@@ -24,7 +25,8 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
     let document = data.document()?;
     let datastore = Datastore::parse(part(&document, "DATASTORE")?)?;
     let image = Image::parse(part(&document, "IMAGE")?)?;
-    let repository = match BackupRepository::open(session, &datastore, image.repository()).await {
+    let opening = BackupRepository::open(session, &datastore, image.repository());
+    let (repository, near) = match near::beside(session, &datastore, opening).await {
         Err(failure) if failure.code() == ExitCode::NoRepository => {
             // An empty mount point has no repositories either.
             folder(session, &datastore).await?.space().await?;
@@ -39,7 +41,13 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
         opened => opened?,
     };
     forget(&repository, &image.increments).await?;
-    reclaim(&repository.session, &repository.repository, &datastore.prune).await;
+    let is_reclaimed = match near {
+        Some(near) => near.reclaim(&repository, &datastore).await,
+        None => false,
+    };
+    if !is_reclaimed {
+        reclaim(&repository.session, &repository.repository, &datastore.prune).await;
+    }
     Ok(())
 }
 

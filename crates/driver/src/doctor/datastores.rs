@@ -3,8 +3,10 @@
 use restic_sftp::Survey;
 
 use crate::action::monitor;
+use crate::command::version::OWN_VERSION;
 use crate::doctor::Doctor;
 use crate::exit::{Failure, Result};
+use crate::near::{self, Found};
 use crate::opennebula::api::Api;
 use crate::opennebula::datastore::Datastore;
 use crate::report::number;
@@ -30,7 +32,9 @@ pub async fn examine(doctor: &mut Doctor<'_>, api: &Api) -> Vec<Datastore> {
             continue;
         };
         let surveyed = survey(doctor, &datastore).await.map_err(|failure| of(id, failure));
-        doctor.expect(surveyed, |survey| describe(id, &datastore, survey));
+        if doctor.expect(surveyed, |survey| describe(id, &datastore, survey)).is_some() {
+            tell_where_work_is_done(doctor, &datastore).await;
+        }
         datastores.push(datastore);
     }
     datastores
@@ -55,6 +59,28 @@ fn describe(id: u64, datastore: &Datastore, survey: &Survey) -> String {
         facts.login,
         1e3 * round_trip.as_secs_f64()
     )
+}
+
+/// Where increments are merged and space is reclaimed. It works either way.
+async fn tell_where_work_is_done(doctor: &mut Doctor<'_>, datastore: &Datastore) {
+    let Datastore { id, server, user, .. } = datastore;
+    match near::look_shortly(doctor.session, datastore).await {
+        Found::Ready(_) => doctor.good(format!(
+            "datastore {id}: {server} merges increments and reclaims space by itself, with one-restic \
+             {OWN_VERSION}"
+        )),
+        Found::Other(version) => doctor.doubtful(format!(
+            "datastore {id}: {server} has version {version} of one-restic instead of {OWN_VERSION}, so increments \
+             are merged over SFTP; install this version there"
+        )),
+        Found::Nothing if !datastore.near => doctor.good(format!(
+            "datastore {id}: increments are merged and space is reclaimed over SFTP, as RESTIC_NEAR says"
+        )),
+        Found::Nothing => doctor.good(format!(
+            "datastore {id}: increments are merged and space is reclaimed over SFTP, since {user} has no \
+             one-restic on {server} or may not run it"
+        )),
+    }
 }
 
 fn of(id: u64, failure: Failure) -> Failure {

@@ -238,9 +238,9 @@ impl Progress for Watch {
     }
 }
 
-/// Removes what backups on this host have left that could not release their locks: those that were
+/// Removes what others on this machine have left that could not release their locks: those that were
 /// killed, or whose server was gone. Nobody else can know that their processes are no more.
-async fn forget_the_dead(session: &Session, repository: &Repository) -> Result {
+pub async fn forget_the_dead(session: &Session, repository: &Repository) -> Result {
     let unlocked = lock::remove_dead(repository, &session.identity()).await?;
     for holder in unlocked {
         session.terminal.note(format!("removed a lock held {holder}"));

@@ -112,30 +112,37 @@ pub fn say<T: Serialize>(message: &T) -> Result {
 }
 
 /// Reads a message, and not one byte more: somebody else may read what follows.
-pub fn read<T: DeserializeOwned>(mut input: impl Read) -> Result<T> {
-    let cannot = |error: &dyn std::fmt::Display| {
-        Failure::new(format_args!(
-            "cannot read what to do from standard input ({error}); it is the front-end of OpenNebula \
-             who starts this command"
-        ))
-    };
+pub fn read<T: DeserializeOwned>(input: impl Read) -> Result<T> {
+    // What serde says of a value that does not fit could show a part of it.
+    serde_json::from_slice(&read_line(input)?)
+        .map_err(|_| cannot_read(&"it is not the message of this version"))
+}
+
+/// Reads a line, whatever it says, and not one byte more.
+pub fn read_line(mut input: impl Read) -> Result<Zeroizing<Vec<u8>>> {
     let mut line = Zeroizing::new(Vec::with_capacity(1 << 14));
     let mut byte = [0];
     loop {
         match input.read(&mut byte) {
-            Ok(0) => return Err(cannot(&"it has ended")),
-            Ok(_) if byte[0] == b'\n' => break,
-            Ok(_) if line.len() == MAX_LINE => return Err(cannot(&"the line is too long")),
+            Ok(0) => return Err(cannot_read(&"it has ended")),
+            Ok(_) if byte[0] == b'\n' => return Ok(line),
+            Ok(_) if line.len() == MAX_LINE => return Err(cannot_read(&"the line is too long")),
             Ok(_) => line.push(byte[0]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(cannot(&error)),
+            Err(error) => return Err(cannot_read(&error)),
         }
     }
-    // What serde says of a value that does not fit could show a part of it.
-    serde_json::from_slice(&line).map_err(|_| cannot(&"it is not the message of this version"))
 }
 
-mod secret {
+fn cannot_read(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(format_args!(
+        "cannot read what to do from standard input ({error}); it is the front-end of OpenNebula who \
+         starts this command"
+    ))
+}
+
+/// A secret in a message.
+pub(crate) mod secret {
     use super::{Deserialize, Deserializer, Secret, Serializer};
 
     pub fn serialize<S: Serializer>(secret: &Secret, to: S) -> Result<S::Ok, S::Error> {
@@ -147,7 +154,8 @@ mod secret {
     }
 }
 
-mod mode {
+/// How hard to compress, in a message.
+pub(crate) mod mode {
     use super::{Compression, Deserialize, Deserializer, Serializer};
 
     const NAMES: [(Compression, &str); 5] = [

@@ -53,7 +53,7 @@ pub async fn ask(session: &Session, host: &Host, datastore: &Datastore) -> Resul
         options: datastore.common_settings(&session.environment)?.options,
     };
     // What is for a log is nothing that an operator needs to read here.
-    let log = Log { terminal: std::sync::Arc::new(Terminal::of_daemon()), vm: 0 };
+    let log = Log { terminal: std::sync::Arc::new(Terminal::of_daemon()), vm: None };
     let mut link = Link::open(host.action(ACTION, Agent::Lent), &log)?;
     link.send(&message::line(&order)).await;
     let answer = async {

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::command::version;
 use crate::exit::{ExitCode, Failure, Result};
 use crate::host::deploy::deploy;
 use crate::host::job;
-use crate::host::lifeline::HEARTBEAT;
 use crate::host::link::{Link, Log};
-use crate::host::message::{self, Bounds, Hello, Job, Outcome};
+use crate::host::message::{self, Bounds, Job, Outcome};
 use crate::host::ssh::{Agent, Host};
 use crate::host::stop;
 use crate::signals::Interrupt;
@@ -21,8 +20,6 @@ const FAREWELL: Duration = Duration::from_millis(3500);
 
 /// How long a program may take to begin, the login included.
 const HELLO_PATIENCE: Duration = Duration::from_secs(120);
-/// How many lines a host's shell may print by itself before the program begins.
-const MAX_GREETINGS: usize = 100;
 
 /// What is there on a host.
 enum Found {
@@ -52,11 +49,11 @@ pub async fn run(
     };
     let outcome = tokio::select! {
         biased;
-        outcome = outcome(&mut link) => outcome,
+        outcome = link.message() => outcome,
         () = interrupt.requested() => {
             link.close();
             // A backup that is made already is no longer cancelled.
-            let farewell = timeout(FAREWELL, outcome(&mut link)).await;
+            let farewell = timeout(FAREWELL, link.message()).await;
             return Ok(match farewell {
                 Ok(Some(done @ Outcome::Done(_))) => done,
                 _ => Outcome::Cancelled,
@@ -75,23 +72,6 @@ pub async fn run(
         host.name(),
         ending.reason()
     )))
-}
-
-/// Waits for the outcome, and gives a sign of life now and then.
-async fn outcome(link: &mut Link) -> Option<Outcome> {
-    let mut beat = interval(HEARTBEAT);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            line = link.next_line() => {
-                let line = line?;
-                if let Ok(outcome) = serde_json::from_str(&line) {
-                    return Some(outcome);
-                }
-            }
-            _ = beat.tick() => link.send(b"\n").await,
-        }
-    }
 }
 
 /// Starts this program on a host, and copies it there if it is not there yet.
@@ -114,7 +94,7 @@ async fn connect(host: &Host, log: &Log) -> Result<Link> {
 async fn look(host: &Host, log: &Log) -> Result<Found> {
     let began = Instant::now();
     let mut link = Link::open(host.action(job::ACTION, Agent::Lent), log)?;
-    match timeout(HELLO_PATIENCE, hello(&mut link)).await {
+    match timeout(HELLO_PATIENCE, link.hello()).await {
         Err(_) => return Ok(Found::Other("it says nothing".to_owned())),
         Ok(Some(hello)) if hello.one_restic == version::OWN_VERSION => {
             return Ok(Found::Ready(Box::new(link)));
@@ -135,16 +115,6 @@ async fn look(host: &Host, log: &Log) -> Result<Found> {
         )));
     }
     Ok(Found::Other(ending.reason()))
-}
-
-/// What the program says first, whatever the host's shell says before it.
-async fn hello(link: &mut Link) -> Option<Hello> {
-    for _ in 0..MAX_GREETINGS {
-        if let Ok(hello) = serde_json::from_str(&link.next_line().await?) {
-            return Some(hello);
-        }
-    }
-    None
 }
 
 /// Stops whatever backup a host is making of a folder. That it cannot be reached is no failure: its half

@@ -49,15 +49,15 @@ impl<'a> Attributes<'a> {
         Ok(number.flatten())
     }
 
-    /// Yes or no. What is neither is refused.
-    pub fn flag(&self, name: &str) -> Result<bool> {
+    /// Yes or no, and which if it is not said. What is neither is refused.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool> {
         let flag =
             self.parsed(name, "YES or NO", |text| match text.to_ascii_lowercase().as_str() {
                 "yes" | "true" | "1" => Some(true),
                 "no" | "false" | "0" => Some(false),
                 _ => None,
             })?;
-        Ok(flag.unwrap_or(false))
+        Ok(flag.unwrap_or(default))
     }
 }
 

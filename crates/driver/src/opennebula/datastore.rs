@@ -51,6 +51,8 @@ pub struct Datastore {
     pub prune: restic_repo::prune::Options,
     /// What a backup may take of its host.
     pub confinement: Confinement,
+    /// Whether this program may work on the server itself, which takes the password there.
+    pub near: bool,
 }
 
 /// What a backup may take of the host it runs on.
@@ -98,13 +100,14 @@ impl Datastore {
             compression: compression(&attributes)?,
             connections: positive(&attributes, "RESTIC_CONNECTIONS")?,
             workers: positive(&attributes, "RESTIC_MAXPROC")?,
-            sparsify: attributes.flag("RESTIC_SPARSIFY")?,
+            sparsify: attributes.flag("RESTIC_SPARSIFY", false)?,
             prune: restic_repo::prune::Options {
                 max_unused: max_unused(&attributes)?,
                 max_repack: max_repack(&attributes)?,
                 ..Default::default()
             },
             confinement: Confinement::parse(&attributes)?,
+            near: attributes.flag("RESTIC_NEAR", true)?,
         })
     }
 
@@ -317,6 +320,7 @@ mod tests {
         assert_eq!(found.prune.max_unused, MaxUnused::Bytes(0));
         assert_eq!(found.confinement, Confinement::default());
         assert_eq!((found.connections, found.workers, found.bandwidth), (None, None, None));
+        assert!(found.near && !found.sparsify);
         assert!(!format!("{found:?}").contains("geheim"));
         let missing = datastore("").unwrap_err();
         assert!(missing.message().contains("no RESTIC_SFTP_SERVER"), "{missing}");
@@ -351,6 +355,7 @@ mod tests {
         let unlimited = with("RESTIC_PRUNE_MAX_UNUSED", "unlimited").unwrap().prune.max_unused;
         assert_eq!(unlimited, MaxUnused::Unlimited);
         assert!(with("RESTIC_SPARSIFY", "yes").unwrap().sparsify);
+        assert!(!with("RESTIC_NEAR", "no").unwrap().near);
         assert!(with("RESTIC_BACKEND", "SFTP").is_ok());
     }
 
@@ -368,6 +373,7 @@ mod tests {
             ("RESTIC_PRUNE_MAX_UNUSED", "some"),
             ("RESTIC_PRUNE_MAX_UNUSED", "5%%"),
             ("RESTIC_SPARSIFY", "perhaps"),
+            ("RESTIC_NEAR", "sometimes"),
             ("RESTIC_BACKEND", "S3"),
             ("RESTIC_SFTP_USER", "-oProxyCommand=x"),
             ("RESTIC_SFTP_USER", "a b"),

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::exit::{Failure, Result};
 
 /// How many characters of a snapshot's id OpenNebula keeps.
 pub const SHORT_ID: usize = 8;
 
 /// One increment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Increment {
     /// Its number, which never changes.
     pub id: u64,

@@ -1,8 +1,10 @@
 //! What an operator learns from `doctor` about a front-end, its datastores and its hosts.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
+
+use restic_oracle::{Scratch, Sshd, SshdOptions};
 
 use crate::front_end::{Ended, FrontEnd};
 use crate::oned::{Oned, success};
@@ -97,6 +99,7 @@ fn what_is_in_place_is_told_and_the_server_is_reached_from_here_and_from_the_hos
         "it has one datastore with DS_MAD=restic",
         "ok    datastore 102: its attributes make sense",
         "@testbed lets the front-end in by ",
+        "ok    datastore 102: increments are merged and space is reclaimed over SFTP, since ",
         "ok    there is one host that works",
         "ok    host testbed: the server of datastore 102 lets it in by ",
         // Tests have none.
@@ -106,6 +109,31 @@ fn what_is_in_place_is_told_and_the_server_is_reached_from_here_and_from_the_hos
     }
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     assert!(ended.stderr.contains("one thing is not as it should be"), "{ended:#?}");
+}
+
+#[test]
+fn where_increments_are_merged_is_told_and_is_no_fault_either_way() {
+    let bin = Scratch::new();
+    let line = format!("SetEnv PATH={}:/usr/bin:/bin", bin.path().display());
+    let server = Sshd::with(&SshdOptions::internal("").line(line));
+    let front_end = FrontEnd::with(server);
+    install(&front_end);
+    let program = bin.path().join("one-restic");
+    symlink(PROGRAM, &program).unwrap();
+    let told = |attributes: &str, line: &str| {
+        let ended = examine(&front_end, Some(&oned(&datastore(&front_end, attributes), &[])));
+        tells(&ended, line);
+        assert!(ended.stderr.contains("one thing is not"), "{ended:#?}");
+    };
+    told(
+        "",
+        "ok    datastore 102: testbed merges increments and reclaims space by itself, with one-restic ",
+    );
+    told("<RESTIC_NEAR>no</RESTIC_NEAR>", "over SFTP, as RESTIC_NEAR says");
+    fs::remove_file(&program).unwrap();
+    fs::write(&program, "#!/bin/sh\necho '{\"one_restic\":\"0.0.1\"}'; cat >/dev/null\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    told("", "?     datastore 102: testbed has version 0.0.1 of one-restic instead of ");
 }
 
 #[test]

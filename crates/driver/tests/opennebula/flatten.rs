@@ -12,13 +12,13 @@ use crate::recording::{self, Recording};
 
 /// A full backup of VM 5 and an increment that were not merged when the repositories were saved, and so stand in
 /// for those that were.
-const CHAIN: [&str; 2] = ["b48eaab4", "a88845e9"];
+pub const CHAIN: [&str; 2] = ["b48eaab4", "a88845e9"];
 
 /// The same of VM 1, whose disks were not saved.
 const INCOMPLETE: [&str; 2] = ["712770e0", "ca6964ef"];
 
 /// The folder of VM 5.
-const FOLDER: &str = "/var/lib/one/datastores/0/5/backup";
+pub const FOLDER: &str = "/var/lib/one/datastores/0/5/backup";
 
 /// The snapshots of the increments in a message.
 fn snapshots(case: &Recording) -> Vec<String> {
@@ -31,6 +31,12 @@ fn snapshots(case: &Recording) -> Vec<String> {
 
 fn play(front_end: &FrontEnd, case: &Recording) -> Ended {
     play_for(front_end, case, 5, CHAIN)
+}
+
+/// Merges the two.
+pub fn merge(front_end: &FrontEnd) -> Ended {
+    let cases = recording::of("increment_flatten");
+    play(front_end, cases.iter().find(|case| case.name.ends_with("cbt_keep3")).unwrap())
 }
 
 fn play_for(front_end: &FrontEnd, case: &Recording, vm: u64, chain: [&str; 2]) -> Ended {

@@ -27,7 +27,12 @@ pub struct FrontEnd {
 
 impl FrontEnd {
     pub fn new() -> Self {
-        let (scratch, server) = (Scratch::new(), Sshd::start());
+        Self::with(Sshd::start())
+    }
+
+    /// The same with this server.
+    pub fn with(server: Sshd) -> Self {
+        let scratch = Scratch::new();
         unpack("ds102.tar.zst", &scratch.folder("datastore"));
         let folder = scratch.folder("one/var/.one");
         fs::write(folder.join("one_auth"), format!("{OWN_SESSION}\n")).unwrap();

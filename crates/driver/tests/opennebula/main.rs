@@ -8,6 +8,7 @@ mod doctor;
 mod flatten;
 mod front_end;
 mod malformed;
+mod near;
 mod oned;
 mod recording;
 mod removal;

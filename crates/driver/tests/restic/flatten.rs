@@ -14,20 +14,25 @@ use crate::{init_cheaply, one_restic};
 const DANGLING: &str = "nbd+unix:///vda?socket=/var/lib/one/datastores/100/7/backup.socket";
 
 /// The backup server, with the backup of VM 7 in datastore 102, and the VM's disks beside it.
-struct Backup {
-    server: Sshd,
+pub struct Backup {
+    pub server: Sshd,
     scratch: Scratch,
-    repo: Repo,
+    pub repo: Repo,
     /// The ids of the snapshots, as OpenNebula has them.
     snapshots: Vec<String>,
 }
 
 impl Backup {
     fn new() -> Self {
-        let (server, scratch) = (Sshd::with(&SshdOptions::internal("")), Scratch::new());
+        Self::on(Sshd::with(&SshdOptions::internal("")), "geheim")
+    }
+
+    /// One on this server, with this password.
+    fn on(server: Sshd, password: &str) -> Self {
+        let scratch = Scratch::new();
         fs::create_dir_all(scratch.path().join("102")).unwrap();
         fs::create_dir_all(scratch.path().join("vm/7/backup/running")).unwrap();
-        let repo = scratch.repo("102/7");
+        let repo = scratch.repo_at(scratch.path().join("102/7"), password);
         init_cheaply(&repo);
         Self { server, scratch, repo, snapshots: Vec::new() }
     }
@@ -86,7 +91,16 @@ impl Backup {
 
     /// A backup of one disk with three increments.
     fn of_one_disk(noise: usize) -> Self {
-        let mut backup = Self::new();
+        Self::new().filled(noise)
+    }
+
+    /// The same on this server, with this password.
+    pub fn of_one_disk_on(server: Sshd, password: &str, noise: usize) -> Self {
+        Self::on(server, password).filled(noise)
+    }
+
+    fn filled(self, noise: usize) -> Self {
+        let mut backup = self;
         backup.full(0, "256M", noise);
         backup.store(&["disk.0.0".to_owned()]);
         for number in 1..4 {
@@ -113,7 +127,7 @@ impl Backup {
     }
 
     /// What `qemu-img commit` makes of the first files of a disk.
-    fn committed(&self, disk: u8, last: usize) -> PathBuf {
+    pub fn committed(&self, disk: u8, last: usize) -> PathBuf {
         let name = |number: usize| format!("merged.{disk}.{number}");
         for number in 0..=last {
             fs::copy(self.file(&format!("disk.{disk}.{number}")), self.file(&name(number)))
@@ -131,7 +145,7 @@ impl Backup {
     }
 
     /// What OpenNebula says when so many increments are to be kept.
-    fn message(&self, keep: usize, attributes: &str) -> String {
+    pub fn message(&self, keep: usize, attributes: &str) -> String {
         self.message_of_job("", keep, attributes)
     }
 
@@ -156,7 +170,7 @@ impl Backup {
         base64::prelude::BASE64_STANDARD.encode(xml)
     }
 
-    fn command(&self, port: u16, message: &str) -> Command {
+    pub fn command(&self, port: u16, message: &str) -> Command {
         let stdin = self.scratch.path().join("stdin");
         fs::File::create(&stdin).unwrap().write_all(message.as_bytes()).unwrap();
         let mut command = one_restic().command(&self.repo);
@@ -187,7 +201,7 @@ impl Backup {
     }
 
     /// Puts the last files of a disk together as upstream does, and compares.
-    fn assert_restored(&self, repo: &Repo, chain: &[(String, String)], expected: &Path) {
+    pub fn assert_restored(&self, repo: &Repo, chain: &[(String, String)], expected: &Path) {
         let mut below: Option<String> = None;
         for (number, (snapshot, name)) in chain.iter().enumerate() {
             let target = format!("restored.{number}");
@@ -206,7 +220,7 @@ impl Backup {
 }
 
 /// `<MiB> <id>:<snapshot>,...`
-fn parse(outcome: &Outcome) -> (u64, Vec<(u64, String)>) {
+pub fn parse(outcome: &Outcome) -> (u64, Vec<(u64, String)>) {
     let (size, chain) = outcome.text().trim_end().split_once(' ').unwrap();
     let increment = |part: &str| {
         let (id, snapshot) = part.split_once(':').unwrap();

@@ -17,6 +17,7 @@ mod interop;
 mod killed;
 mod locks;
 mod migrate;
+mod near;
 mod prune;
 mod recover;
 mod repair;
