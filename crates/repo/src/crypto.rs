@@ -186,7 +186,7 @@ impl Key {
     }
 
     /// Reads a master key's JSON. Nothing of the content is told in case of an error.
-    pub(crate) fn from_json(json: &[u8]) -> Option<Self> {
+    pub fn from_json(json: &[u8]) -> Option<Self> {
         let json: MasterKeyJson = serde_json::from_slice(json).ok()?;
         let mut material = Zeroizing::new([0; 64]);
         for (text, range) in [(&json.encrypt, 0..32), (&json.mac.k, 32..48), (&json.mac.r, 48..64)]

@@ -137,17 +137,38 @@ impl Repository {
             keys::search(&backend, password, key_hint, progress),
         )
         .await;
-        let stored = match stored {
-            Ok(stored) => stored,
-            Err(BackendError { kind: BackendErrorKind::NotFound, .. }) => {
-                let location = backend.properties().location;
-                return Err(Error::NotARepository { location });
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let stored = Self::stored_config(&*backend, stored)?;
         let (key_id, key) = found?;
         let config = Config::open(&key, &stored)?;
         Ok(Self::opened(backend, config, key, key_id, options))
+    }
+
+    /// Opens a repository for another program that has it open: `key` and `key_id` are its
+    /// [`Self::key`] and [`Self::key_id`]. That costs no scrypt, and tells no password.
+    ///
+    /// # Errors
+    /// [`Error::NotARepository`]; [`Error::Damaged`] also if it is the key of another repository;
+    /// [`Error::UnsupportedVersion`].
+    pub async fn open_with_key(
+        backend: Arc<dyn Backend>,
+        key: Key,
+        key_id: Id,
+        options: Options,
+    ) -> Result<Self> {
+        let stored =
+            Self::stored_config(&*backend, backend.load(&Handle::CONFIG, Extent::Whole).await)?;
+        let config = Config::open(&key, &stored)?;
+        Ok(Self::opened(backend, config, key, key_id, options))
+    }
+
+    /// What was loaded of the config file.
+    fn stored_config(backend: &dyn Backend, loaded: Result<Bytes, BackendError>) -> Result<Bytes> {
+        loaded.map_err(|error| match error.kind {
+            BackendErrorKind::NotFound => {
+                Error::NotARepository { location: backend.properties().location }
+            }
+            _ => error.into(),
+        })
     }
 
     /// Version, id and polynomial.
@@ -459,5 +480,24 @@ async fn refuse_remains(backend: &dyn Backend) -> Result<()> {
             location: backend.properties().location,
             found: found.to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workshop::Workshop;
+
+    #[tokio::test]
+    async fn a_key_that_is_handed_over_opens_its_repository_and_no_other() {
+        let (one, other) = (Workshop::new().await.repository, Workshop::new().await.repository);
+        let open = async |repository: &Repository| {
+            let backend = Arc::clone(repository.backend());
+            let key = Key::from_json(&one.key().to_json()).unwrap();
+            Repository::open_with_key(backend, key, one.key_id(), Options::default()).await
+        };
+        let opened = open(&one).await.unwrap();
+        assert_eq!((opened.config().id, opened.key_id()), (one.config().id, one.key_id()));
+        assert!(matches!(open(&other).await, Err(Error::Damaged { .. })));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use restic_repo::archiver::distrust;
 use restic_repo::forget;
+use restic_repo::lock::Gate;
 use restic_repo::progress::Progress;
 use restic_repo::repository::Repository;
 
@@ -22,7 +23,7 @@ use crate::opennebula::element::Document;
 use crate::opennebula::image::Image;
 use crate::opennebula::increments::{Increment, Increments, SHORT_ID};
 use crate::report::counters::Counters;
-use crate::session::{Contents, Intent, Session};
+use crate::session::{Intent, Session};
 
 /// Does it.
 pub async fn run(session: &Session, arguments: &[String]) -> Result {
@@ -81,8 +82,9 @@ pub async fn flatten(
     let counters = Arc::new(Counters::new(Arc::clone(&session.terminal)));
     let _pulse = session.pulse(&counters, Counters::show);
     let flatten = Flatten { vm: merge.vm, increments: &merge.increments };
-    let contents = async || session.contents(repository).await;
-    let work = async |mut contents: Contents| {
+    let work = async |gate: Gate| {
+        let repository = &repository.behind(&gate);
+        let mut contents = session.contents(repository).await?;
         distrust(repository, &mut contents.index, &*counters).await?;
         let (index, snapshots) = (Arc::new(contents.index), contents.snapshots);
         let flattened = flatten.run(repository, &index, &snapshots, &*counters).await?;
@@ -90,7 +92,7 @@ pub async fn flatten(
         remove(session, repository, &flattened, &*counters).await;
         Ok(flattened)
     };
-    session.locked(repository, Intent::Add, contents, work).await
+    session.gated(repository, Intent::Add, work).await
 }
 
 /// How many increments are to be kept.

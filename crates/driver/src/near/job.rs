@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use restic_repo::crypto::Key;
 use restic_repo::repository::Repository;
 
 use crate::action::increment_flatten::flatten;
@@ -81,7 +82,11 @@ impl Order {
     }
 
     async fn open(&self, session: &Session) -> Result<Repository> {
-        let repository = session.open().await?;
+        let backend = session.backend(&session.settings.access).await?;
+        let key = Key::from_json(self.key.reveal().as_bytes());
+        let key = key.ok_or_else(|| Failure::new("what came is no key"))?;
+        let options = session.repository_options();
+        let repository = Repository::open_with_key(backend, key, self.key_id, options).await?;
         match repository.config().id == self.repository {
             true => Ok(repository),
             false => Err(Failure::new(format_args!("{} is another repository here", self.folder))),

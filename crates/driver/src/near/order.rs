@@ -25,9 +25,11 @@ pub struct Order {
     pub folder: String,
     /// The repository's id. There may be another one under that name where SFTP shows not all that is there.
     pub repository: Id,
-    /// What opens it.
+    /// Its master key, as key files have it. The password, which may open others too, stays on the front-end.
     #[serde(with = "message::secret")]
-    pub password: Secret,
+    pub key: Secret,
+    /// The key file that the front-end opened it with.
+    pub key_id: Id,
     /// How hard to compress.
     #[serde(with = "message::mode")]
     pub compression: Compression,
@@ -82,7 +84,8 @@ impl Order {
         Self {
             folder: datastore.location(backup.id()).path,
             repository: backup.repository.config().id,
-            password: datastore.password.clone(),
+            key: Secret::new(String::from_utf8_lossy(&backup.repository.key().to_json())),
+            key_id: backup.repository.key_id(),
             compression: datastore.compression,
             workers: datastore.workers,
             confinement: datastore.confinement.clone(),
@@ -97,11 +100,7 @@ impl Order {
         // The variables that restic knows are an operator's, and not meant for datastores.
         let defaults = Settings::resolve(GlobalArgs::default(), &Environment::of(&[]))?;
         Ok(Settings {
-            access: Access {
-                location: Some(format!("local:{}", self.folder)),
-                password: Some(self.password.clone()),
-                ..defaults.access
-            },
+            access: Access { location: Some(format!("local:{}", self.folder)), ..defaults.access },
             retry_lock: LOCK_PATIENCE,
             compression: self.compression,
             workers: self.workers,
@@ -126,7 +125,8 @@ mod tests {
         Order {
             folder: "/srv/'a\n:b/5".to_owned(),
             repository: Id::from_bytes([7; 32]),
-            password: Secret::new("ge\"heim\n"),
+            key: Secret::new("ge\"heim\n"),
+            key_id: Id::from_bytes([6; 32]),
             compression: Compression::Max,
             workers: Some(2),
             confinement: Confinement { nice: Some(3), ..Confinement::default() },
