@@ -69,6 +69,12 @@ fn processes() -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// How nice a process is.
+fn nice_of(pid: u32) -> i64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap()
+}
+
 fn send(signal: &str, pid: u32) {
     let sent = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status();
     assert!(sent.unwrap().success());
@@ -104,9 +110,12 @@ fn when_the_front_end_goes_away_the_servers_half_ends_and_releases_its_lock() {
     let listed = |repo: &restic_oracle::Repo| files(&repo.location.join("snapshots"));
     let old = listed(&site.backup.repo);
     for signal in ["KILL", "TERM"] {
-        let mut command = site.flatten(site.backup.server.port(), "");
+        let attributes = "<RESTIC_NICE>5</RESTIC_NICE><RESTIC_IONICE>7</RESTIC_IONICE>";
+        let mut command = site.flatten(site.backup.server.port(), attributes);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         assert!(site.wait_until_at_work(&mut child), "it ended before that");
+        let expected = (nice_of(child.id()) + 5).min(19);
+        assert!(site.halves().into_iter().all(|pid| nice_of(pid) == expected));
         send(signal, child.id());
         child.wait().unwrap();
         let began = Instant::now();
