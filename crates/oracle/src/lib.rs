@@ -6,6 +6,7 @@
 //! * [`damaged`] holds one small repository in some thirty states of damage, with restic's verdicts.
 //! * [`Tree`] is what is in a folder, down to nanoseconds, hard links and extended attributes.
 //! * [`Sshd`] is a real SSH server on this machine, and [`Proxy`] a bad network on the way to it.
+//! * [`Machine`] is a machine within this one, with its own users, files and name.
 //! * [`source`], [`data`] and [`disk`] make the same bytes on every machine.
 //!
 //! Everything here panics where it cannot do what it should, with a sentence that says what to do: a
@@ -15,6 +16,7 @@ pub mod damaged;
 pub mod data;
 pub mod disk;
 pub mod golden;
+mod machine;
 mod program;
 mod proxy;
 mod scratch;
@@ -23,6 +25,7 @@ mod sshd;
 mod tree;
 
 pub use golden::Golden;
+pub use machine::Machine;
 pub use program::{Outcome, Program, Version};
 pub use proxy::Proxy;
 pub use scratch::{Repo, Scratch};

@@ -49,8 +49,7 @@ impl SshdOptions {
 
     /// SFTP in the program `sftp-server`.
     pub fn external(arguments: &str) -> Self {
-        let program = SFTP_SERVERS.into_iter().find(|path| Path::new(path).exists());
-        let program = program.expect("there is no sftp-server; dev/setup installs it");
+        let program = sftp_server();
         Self { subsystem: Some(format!("{program} {arguments}")), lines: Vec::new() }
     }
 
@@ -96,21 +95,14 @@ impl Sshd {
             config.push_str(&format!("{line}\n"));
         }
         write(&folder.path().join("sshd_config"), &config);
-        if rustix::process::geteuid().is_root() {
-            // sshd locks itself into this folder before a login; where it is not a service, it is missing.
-            let _ = fs::create_dir_all("/run/sshd");
-        }
-        // A port that is free now may be taken in a moment.
-        for _ in 0..10 {
-            let port = free_port();
-            if let Some(child) = begin(folder.path(), port) {
-                let server = Self { folder, port, child };
-                server.write_client_files(port);
-                return server;
-            }
-        }
-        let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-        panic!("sshd does not begin:\n{log}");
+        let (port, child) = begin(&folder.path().join("log"), |sshd, arguments| {
+            let mut command = Command::new(sshd);
+            command.arg("-f").arg(folder.path().join("sshd_config")).args(arguments);
+            command
+        });
+        let server = Self { folder, port, child };
+        server.write_client_files(port);
+        server
     }
 
     /// The port on 127.0.0.1.
@@ -194,16 +186,41 @@ impl Drop for Sshd {
     }
 }
 
-/// Begins a server, if the port is still free.
-fn begin(folder: &Path, port: u16) -> Option<Child> {
-    let log = File::options().create(true).append(true).open(folder.join("log"));
-    let log = log.unwrap_or_else(|error| panic!("{error}"));
+/// The program `sftp-server`.
+pub(crate) fn sftp_server() -> &'static str {
+    let program = SFTP_SERVERS.into_iter().find(|path| Path::new(path).exists());
+    program.expect("there is no sftp-server; dev/setup installs it")
+}
+
+/// Begins a server on a port that is free, and gives that. `command` runs `sshd` with these arguments.
+///
+/// # Panics
+/// With the server's log, if it does not begin.
+pub(crate) fn begin(log: &Path, command: impl Fn(&Path, &[&str]) -> Command) -> (u16, Child) {
     let sshd = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
-    let sshd = sshd.into_iter().find(|path| Path::new(path).exists());
-    let mut child = Command::new(sshd.expect("there is no sshd; dev/setup installs it"))
-        .args(["-D", "-e", "-f"])
-        .arg(folder.join("sshd_config"))
-        .args(["-p", &port.to_string()])
+    let sshd = sshd.into_iter().map(Path::new).find(|path| path.exists());
+    let sshd = sshd.expect("there is no sshd; dev/setup installs it");
+    if rustix::process::geteuid().is_root() {
+        // sshd locks itself into this folder before a login; where it is not a service, it is missing.
+        let _ = fs::create_dir_all("/run/sshd");
+    }
+    // A port that is free now may be taken in a moment.
+    for _ in 0..10 {
+        let port = free_port();
+        if let Some(child) =
+            listen(command(sshd, &["-D", "-e", "-p", &port.to_string()]), port, log)
+        {
+            return (port, child);
+        }
+    }
+    panic!("sshd does not begin:\n{}", fs::read_to_string(log).unwrap_or_default());
+}
+
+/// Begins a server, if the port is still free.
+fn listen(mut command: Command, port: u16, log: &Path) -> Option<Child> {
+    let log = File::options().create(true).append(true).open(log);
+    let log = log.unwrap_or_else(|error| panic!("{error}"));
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -5,10 +5,12 @@
 mod api;
 mod backup;
 mod cancel;
+mod cloud;
 mod confine;
 mod deploy;
 mod lost;
 mod recorded;
 mod secrets;
 mod site;
+mod users;
 mod wrong;
