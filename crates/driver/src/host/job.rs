@@ -42,6 +42,9 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How long it may take to store a snapshot that is unwanted, before it is given up.
 const LAST_STAGE: Duration = Duration::from_secs(2);
 
+/// How long to try to release the lock of a backup that nobody wants any more, if the server is away.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
 /// Does what the front-end says on standard input. What becomes of it goes to standard output, a failure
 /// too; standard error has lines for the log.
 ///
@@ -95,7 +98,11 @@ fn make(job: &Job, input: File) -> Result<Done> {
                     () = session.interrupt.requested() => {}
                 }
             };
-            done = Some(job.back_up_while_wanted(session, &disks, unwanted).await?);
+            let made = job.back_up_while_wanted(session, &disks, unwanted).await;
+            if made.as_ref().is_err_and(|failure| failure.code() == ExitCode::Interrupted) {
+                let _ = timeout(RELEASE_PATIENCE, session.keepers.idle()).await;
+            }
+            done = Some(made?);
             Ok(())
         },
     )?;

@@ -183,6 +183,13 @@ impl Link {
         }
     }
 
+    /// Leaves the connection to the command, which ends it: our keys can be used there until then, even if this
+    /// program is gone. Nobody hears what is said.
+    pub fn leave(self) {
+        // Dropped, it would be killed.
+        std::mem::forget(self.end);
+    }
+
     /// Waits for the end, and tells what was said that is not for the log, the last of it.
     pub async fn end(self) -> Ending {
         let Self { input, lines, mut listener, said, end } = self;

@@ -54,6 +54,10 @@ pub async fn run(
             link.close();
             // A backup that is made already is no longer cancelled.
             let farewell = timeout(FAREWELL, link.message()).await;
+            if farewell.is_err() {
+                // The server is away. When it is back, the host has to log in to release its lock.
+                link.leave();
+            }
             return Ok(match farewell {
                 Ok(Some(done @ Outcome::Done(_))) => done,
                 _ => Outcome::Cancelled,

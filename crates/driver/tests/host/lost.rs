@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use restic_oracle::{Proxy, data};
 
-use crate::site::{Site, complaint, ended, processes, signal, start, stat_of};
+use crate::site::{Site, complaint, ended, processes, signal, start, stat_of, wait_for};
 
 fn site() -> Site {
     let site = Site::new();
@@ -86,7 +86,7 @@ fn the_server_is_rebooted_and_the_backup_goes_on() {
     site.lay_out(5, &data::ctr(b"other", 8 << 20));
     let attributes = "<RESTIC_BWLIMIT>2000</RESTIC_BWLIMIT>";
     let child = start(&mut site.backup(5), &site.message(5, attributes, ""));
-    crate::site::wait_for("the host is at work", || !site.locks("5").is_empty());
+    wait_for("the host is at work", || !site.locks("5").is_empty());
     std::thread::sleep(Duration::from_millis(500));
     proxy.refuse(true);
     proxy.cut();
@@ -100,13 +100,14 @@ fn the_server_is_rebooted_and_the_backup_goes_on() {
 }
 
 #[test]
-fn a_backup_can_be_cancelled_while_the_server_is_away() {
+fn the_lock_of_a_backup_that_is_cancelled_while_the_server_is_away_goes_when_it_is_back() {
     let site = site();
     let proxy = Proxy::to(site.server.port());
     site.write_ssh_config(site.host.port(), proxy.port());
     site.back_up(5).success();
     site.lay_out(5, &data::ctr(b"other", 8 << 20));
     let child = site.begin_slowly(5);
+    let ssh = ssh_of(&child);
     proxy.refuse(true);
     proxy.cut();
     std::thread::sleep(Duration::from_millis(500));
@@ -115,10 +116,18 @@ fn a_backup_can_be_cancelled_while_the_server_is_away() {
     let outcome = ended("backup".to_owned(), child).exits(255);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(complaint(&outcome), "Backup cancelled");
+    assert_eq!(site.locks("5").len(), 1);
     proxy.refuse(false);
-    // The host's half cannot log in any more, without the agent of the front-end. But the next one knows
-    // whose lock it is.
-    crate::site::wait_for("no job is left", || site.jobs().is_empty());
+    // The host's half can still log in, though the front-end's is gone.
+    wait_for("the lock is released", || site.locks("5").is_empty());
+    wait_for("no job is left", || site.jobs().is_empty());
+    wait_for("no connection is left", || !is_running(ssh));
     site.back_up(5).success();
-    assert!(site.locks("5").is_empty());
+    assert_eq!(site.snapshots("5").len(), 2);
+}
+
+/// Whether a process is there, and not only waits for somebody to notice its end.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
