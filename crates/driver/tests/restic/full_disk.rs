@@ -4,34 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use restic_oracle::{Program, Repo, Scratch, Tree, Version, data};
+use restic_oracle::{Program, Repo, Scratch, SmallDisk, Tree, Version, data};
 
 use crate::exit_codes::one_sentence;
 use crate::{files, init_cheaply, locks, one_restic};
 
 /// Set for the test that runs once more, as root of a namespace of its own.
 const INSIDE: &str = "ONE_RESTIC_TEST_IN_NAMESPACE";
-
-/// A small file system of its own.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(folder: PathBuf, size: &str) -> Option<Self> {
-        let disk = Self(folder);
-        disk.run("mount", &["-t", "tmpfs", "-o", size, "tmpfs"]).then_some(disk)
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> bool {
-        let output = Command::new(program).args(arguments).arg(&self.0).output();
-        output.is_ok_and(|output| output.status.success())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.run("umount", &["-l"]);
-    }
-}
 
 /// Runs a test that mounts. Who is not root is root in a user namespace of his own, where that is
 /// allowed.
@@ -67,14 +46,12 @@ fn restores(program: &Program, scratch: &Scratch, repo: &Repo, expected: &Tree) 
 fn a_full_disk_stops_the_backup_and_harms_nothing() {
     with_mounts("a_full_disk_stops_the_backup_and_harms_nothing", || {
         let scratch = Scratch::new();
-        let Some(_disk) = Disk::mount(scratch.folder("disk"), "size=80m") else {
-            return println!("skipped: no small file system can be mounted here");
-        };
+        let Some(disk) = SmallDisk::mount("size=80m") else { return };
         // What is left is enough for the first backup and not for the second.
-        let others = scratch.path().join("disk/others");
+        let others = disk.path().join("others");
         fs::write(&others, vec![1; 64 << 20]).unwrap();
         let restic = Program::restic(Version::V0_19);
-        let repo = scratch.repo("disk/repo");
+        let repo = scratch.repo_at(disk.path().join("repo"), "geheim");
         init_cheaply(&repo);
         let folder = scratch.folder("home/vm");
         fs::write(folder.join("disk.0"), data::ctr(b"one", 1 << 20)).unwrap();
@@ -90,7 +67,7 @@ fn a_full_disk_stops_the_backup_and_harms_nothing() {
         assert!(locks(&repo).is_empty());
 
         // Not a byte is left now.
-        let filler = scratch.path().join("disk/filler");
+        let filler = disk.path().join("filler");
         assert!(fs::write(&filler, vec![1; 16 << 20]).is_err());
         for command in [&BACKUP[..], &["unlock"], &["check"], &["init"]] {
             let outcome = one_restic().run(&repo, command);

@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use restic_oracle::{Sshd, SshdOptions};
+use restic_oracle::{SmallDisk, Sshd, SshdOptions};
 use restic_repo::backend::BackendErrorKind::{
     Authentication, NoSpace, PermissionDenied, ReadOnly, Transient,
 };
@@ -65,38 +64,9 @@ async fn a_server_that_is_not_there_is_told_at_once() {
     assert_eq!(error.kind(), Transient, "{error}");
 }
 
-/// A small file system of its own. Only root can mount one.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn mount(options: &str) -> Option<Self> {
-        let disk = Self(tempfile::tempdir().unwrap());
-        let mounted = disk.run("mount", &["-t", "tmpfs", "-o", options, "tmpfs"]);
-        if !mounted {
-            println!("skipped: only root can mount a small file system");
-        }
-        mounted.then_some(disk)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> bool {
-        let command = Command::new(program).args(arguments).arg(self.0.path()).output();
-        command.is_ok_and(|output| output.status.success())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.run("umount", &["-l"]);
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_told_and_left_without_a_temporary_file() {
-    let Some(disk) = Disk::mount("size=2m,mode=700") else { return };
+    let Some(disk) = SmallDisk::mount("size=2m,mode=700") else { return };
     let testbed = Testbed::new();
     let sftp = testbed.direct(disk.path(), Options::default()).await.unwrap();
     sftp.create().await.unwrap();
@@ -113,7 +83,7 @@ async fn a_full_disk_is_told_and_left_without_a_temporary_file() {
 
 #[tokio::test]
 async fn a_disk_without_room_for_names_is_told() {
-    let Some(disk) = Disk::mount("size=2m,nr_inodes=4") else { return };
+    let Some(disk) = SmallDisk::mount("size=2m,nr_inodes=4") else { return };
     let testbed = Testbed::new();
     let sftp = testbed.direct(disk.path(), Options::default()).await.unwrap();
     let error = sftp.create().await.unwrap_err();
@@ -124,12 +94,12 @@ async fn a_disk_without_room_for_names_is_told() {
 
 #[tokio::test]
 async fn a_read_only_disk_is_told_and_can_be_read() {
-    let Some(disk) = Disk::mount("size=2m") else { return };
+    let Some(disk) = SmallDisk::mount("size=2m") else { return };
     let testbed = Testbed::new();
     let sftp = testbed.direct(disk.path(), Options::default()).await.unwrap();
     let (handle, data) = pack(1, 1000);
     sftp.save(&handle, data.clone()).await.unwrap();
-    assert!(disk.run("mount", &["-o", "remount,ro"]));
+    disk.make_read_only();
     let (other, other_data) = pack(2, 1000);
     let error = sftp.save(&other, other_data).await.unwrap_err();
     assert_eq!(error.kind, ReadOnly, "{error}");

@@ -2,8 +2,8 @@ use std::fs::Permissions;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
 
+use restic_oracle::SmallDisk;
 use rustix::fs::Mode;
 
 use super::BackendErrorKind::{NoSpace, NotFound, PermissionDenied, ReadOnly};
@@ -188,60 +188,35 @@ fn what_the_system_says_is_understood() {
     tolerate_unsupported(Err(Errno::IO.into())).unwrap_err();
 }
 
-/// A small file system of its own, where the test may mount one.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn mount(options: &str) -> Option<Self> {
-        let disk = Self(tempfile::tempdir().unwrap());
-        let mounted = disk.run("mount", &["-t", "tmpfs", "-o", options, "tmpfs"]);
-        if !mounted {
-            println!("skipped: only root can mount a small file system");
-        }
-        mounted.then_some(disk)
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> bool {
-        let command = Command::new(program).args(arguments).arg(self.0.path()).output();
-        command.is_ok_and(|output| output.status.success())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.run("umount", &["-l"]);
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_told_and_left_without_a_temporary_file() {
-    let Some(disk) = Disk::mount("size=2m,mode=700") else { return };
-    let local = Local::new(disk.0.path());
+    let Some(disk) = SmallDisk::mount("size=2m,mode=700") else { return };
+    let local = Local::new(disk.path());
     local.create().await.unwrap();
     local.save(&pack(), DATA).await.unwrap();
     let large = Bytes::from(vec![1; 3 << 20]);
     let handle = Handle::new(FileType::Pack, Id::of(&large));
-    let before = names(disk.0.path());
+    let before = names(disk.path());
     assert_eq!(local.save(&handle, large).await.unwrap_err().kind, NoSpace);
-    assert_eq!(names(disk.0.path()), before);
+    assert_eq!(names(disk.path()), before);
     assert!(local.free_space().await.unwrap().is_some_and(|bytes| bytes > 1 << 20));
     assert_eq!(local.load(&pack(), Extent::Whole).await.unwrap(), DATA);
 }
 
 #[tokio::test]
 async fn a_disk_without_room_for_names_is_told() {
-    let Some(disk) = Disk::mount("size=2m,nr_inodes=4") else { return };
-    let local = Local::new(disk.0.path());
+    let Some(disk) = SmallDisk::mount("size=2m,nr_inodes=4") else { return };
+    let local = Local::new(disk.path());
     assert_eq!(local.create().await.unwrap_err().kind, NoSpace);
     assert_eq!(local.save(&pack(), DATA).await.unwrap_err().kind, NoSpace);
 }
 
 #[tokio::test]
 async fn a_read_only_disk_is_told_and_can_be_read() {
-    let Some(disk) = Disk::mount("size=2m") else { return };
-    let local = Local::new(disk.0.path());
+    let Some(disk) = SmallDisk::mount("size=2m") else { return };
+    let local = Local::new(disk.path());
     local.save(&pack(), DATA).await.unwrap();
-    assert!(disk.run("mount", &["-o", "remount,ro"]));
+    disk.make_read_only();
     let other = Handle::new(FileType::Key, pack().id);
     assert_eq!(local.save(&other, DATA).await.unwrap_err().kind, ReadOnly);
     assert_eq!(local.remove(&pack()).await.unwrap_err().kind, ReadOnly);
