@@ -4,12 +4,13 @@
 //! there is in the repository, whose password is `x`; `cat blob` with an id that it lacks loads it too,
 //! also with restic.
 
+use std::env;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
-use std::{env, fs};
 
 use one_restic_benches::index::{Shape, id};
+use one_restic_benches::usage::{cpu_seconds, mebibytes, peak};
 use restic_repo::backend::local::Local;
 use restic_repo::identity::Identity;
 use restic_repo::index::Index;
@@ -91,22 +92,4 @@ impl Begin {
     fn now() -> Self {
         Self { wall: Instant::now(), cpu: cpu_seconds() }
     }
-}
-
-/// What this process has used up, to a hundredth of a second.
-fn cpu_seconds() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-/// The most memory this process has had, in bytes.
-fn peak() -> Result<usize> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<usize>()? << 10)
-}
-
-fn mebibytes(bytes: usize) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
