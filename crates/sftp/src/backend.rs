@@ -236,10 +236,11 @@ impl Sftp {
     ) -> Result<Bytes, Failure> {
         let path = self.layout.path_of(handle);
         // One round trip for both.
-        let (size, file) = tokio::try_join!(
-            size_of_file(&session, &path),
-            session.open(&path, Arc::clone(permit)),
-        )?;
+        let ((size, mode), file) =
+            tokio::try_join!(stat_file(&session, &path), session.open(&path, Arc::clone(permit)),)?;
+        if *handle == Handle::CONFIG {
+            self.learn_modes(mode);
+        }
         match extent {
             Extent::Range { offset, length } => {
                 // Before there is memory for it: the range may be nonsense.
@@ -279,7 +280,8 @@ impl Sftp {
         let _burden = session.burden(data.len() as u64);
         let modes = self.modes(&session).await?;
         let (pool, layout) = (&self.pool, &self.layout);
-        Saving { pool, session: &session, layout, handle, data, modes, permit }.run().await
+        let saving = Saving { pool, session: &session, layout, handle, data, modes, permit };
+        saving.run().await
     }
 
     /// What new files and folders may be used for, and by whom.
@@ -288,14 +290,17 @@ impl Sftp {
             return Ok(modes);
         }
         match session.stat(&self.layout.path_of(&Handle::CONFIG)).await {
-            Ok(config) => {
-                let modes = Modes::beside_config(config.mode);
-                *self.modes.lock().unwrap_or_else(PoisonError::into_inner) = Some(modes);
-                Ok(modes)
-            }
+            Ok(config) => Ok(self.learn_modes(config.mode)),
             Err(failure) if failure.is_lost() => Err(failure),
             Err(_) => Ok(Modes::PRIVATE),
         }
+    }
+
+    /// Takes the modes of new files and folders from the config's.
+    fn learn_modes(&self, config: Option<u32>) -> Modes {
+        let modes = Modes::beside_config(config);
+        *self.modes.lock().unwrap_or_else(PoisonError::into_inner) = Some(modes);
+        modes
     }
 
     async fn create_in(&self, session: Arc<Session>) -> Result<(), Failure> {
@@ -352,7 +357,7 @@ impl Backend for Sftp {
         let path = &self.layout.path_of(handle);
         let stat = async {
             let _permit = self.turn(false).await?;
-            self.redo(|session, _| async move { size_of_file(&session, path).await }).await
+            self.redo(|session, _| async move { Ok(stat_file(&session, path).await?.0) }).await
         };
         stat.await.map_err(|failure| error("stat", Some(handle), failure))
     }
@@ -415,8 +420,8 @@ async fn begin_session(connection: Connection, patience: Duration) -> Result<Arc
     Ok(Session::begin(channel.into_stream(), connection, patience).await?)
 }
 
-/// The size of what has to be a regular file.
-async fn size_of_file(session: &Session, path: &str) -> Result<u64, Failure> {
+/// The size and mode of what has to be a regular file.
+async fn stat_file(session: &Session, path: &str) -> Result<(u64, Option<u32>), Failure> {
     let stat = session.stat(path).await?;
     if !stat.is_file() {
         if stat.is_pipe() {
@@ -425,7 +430,10 @@ async fn size_of_file(session: &Session, path: &str) -> Result<u64, Failure> {
         }
         return Err(Failure::NotAFile);
     }
-    stat.size.ok_or_else(|| Failure::Nonsense("a file without a size".to_owned()))
+    match stat.size {
+        Some(size) => Ok((size, stat.mode)),
+        None => Err(Failure::Nonsense("a file without a size".to_owned())),
+    }
 }
 
 /// Removes a file. Servers on Windows remove none that is read-only.

@@ -14,8 +14,12 @@ use crate::session::{File, Permit, Session};
 /// Folders that are read at the same time.
 const FOLDERS: usize = 80;
 
-/// Requests for names that are under way for one folder: a server gives about 100 names at a time.
+/// Requests for names that are under way for one folder: a server gives about 100 names at a time. At
+/// first there are [`FIRST`].
 const AHEAD: usize = 8;
+
+/// Two answers are the least that there are: some names, and that there are no more.
+const FIRST: usize = 2;
 
 /// The most names that one listing may have. A server that goes on for ever has to end somewhere; 8
 /// million packs of the usual size are 140 TB. Tests do not wait for so many.
@@ -114,7 +118,7 @@ async fn each_name(
     mut each: impl FnMut(&str, crate::session::Stat),
 ) -> Result<(), Failure> {
     let mut asked = FuturesUnordered::new();
-    let mut ahead = 1;
+    let mut ahead = FIRST;
     let (mut more, mut count) = (true, 0);
     loop {
         while more && asked.len() < ahead {

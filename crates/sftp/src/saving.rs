@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use restic_repo::{FileType, Handle};
 
 use crate::failure::Failure;
@@ -34,10 +35,7 @@ impl Saving<'_> {
         let stored = match self.is_whole(there) {
             // Whoever stored it may have died before it was durable.
             true => self.sync(&path).await,
-            false => match self.fill(&mut temporary).await {
-                Ok(()) => self.put_in_place(&mut temporary, &path).await,
-                Err(failure) => Err(self.why(failure).await),
-            },
+            false => self.store(&mut temporary, &path).await,
         };
         temporary.discard().await;
         stored
@@ -102,37 +100,67 @@ impl Saving<'_> {
         Ok(temporary)
     }
 
-    /// Fills the temporary file, and makes it durable.
-    async fn fill(&self, temporary: &mut Temporary) -> Result<(), Failure> {
-        let Some(file) = &temporary.file else { return Err(Failure::NotFound) };
-        transfer::write(file, self.data).await?;
-        let (protected, synced, stat) =
-            tokio::join!(file.set_mode(self.modes.file), file.sync(), file.stat());
-        synced?;
-        match protected {
-            Err(failure) if failure.is_lost() => return Err(failure),
-            // Some file systems know no permissions: that is no reason to fail.
-            _ => {}
+    /// Fills the temporary file, and gives it its final name.
+    async fn store(&self, temporary: &mut Temporary, path: &str) -> Result<(), Failure> {
+        let Some(file) = temporary.file.take() else { return Err(Failure::NotFound) };
+        let durable = match self.fill(&file).await {
+            Ok(durable) => durable,
+            Err(failure) => {
+                temporary.file = Some(file);
+                return Err(self.why(failure).await);
+            }
+        };
+        let closing = file.close();
+        if durable {
+            // Closing has nothing more to bring to light, so its answer is not waited for.
+            let (closed, replaced) = tokio::join!(closing, self.replace(temporary, path));
+            match (closed, replaced) {
+                (Ok(()), Ok(())) => return Ok(()),
+                (_, Err(failure)) if failure.is_lost() => return Err(failure),
+                (Err(failure), _) => return Err(self.why(failure).await),
+                // Some systems rename no file that is open, and it may have been.
+                (Ok(()), Err(_)) => {}
+            }
+        } else if let Err(failure) = closing.await {
+            return Err(self.why(failure).await);
         }
-        let (found, written) = (stat?.size, self.data.len() as u64);
-        match found {
-            Some(found) if found != written => return Err(Failure::WrongSize { written, found }),
-            _ => {}
-        }
-        match temporary.file.take() {
-            Some(file) => file.close().await,
-            None => Ok(()),
-        }
+        self.put_in_place(temporary, path).await
+    }
+
+    /// Fills the temporary file, and makes it durable. Tells whether it is.
+    async fn fill(&self, file: &File) -> Result<bool, Failure> {
+        let mut durable = false;
+        let finish = async {
+            let (protected, synced, stat) =
+                tokio::join!(file.set_mode(self.modes.file), file.sync(), file.stat());
+            durable = synced?;
+            match protected {
+                Err(failure) if failure.is_lost() => return Err(failure),
+                // Some file systems know no permissions: that is no reason to fail.
+                _ => {}
+            }
+            let (found, written) = (stat?.size, self.data.len() as u64);
+            match found {
+                Some(found) if found != written => Err(Failure::WrongSize { written, found }),
+                _ => Ok(()),
+            }
+        };
+        transfer::write(file, self.data, finish.boxed()).await?;
+        Ok(durable)
+    }
+
+    /// Gives the temporary file its final name in one step, where the server can.
+    async fn replace(&self, temporary: &mut Temporary, path: &str) -> Result<(), Failure> {
+        let replaced = self.session.replace(&temporary.path, path).await;
+        temporary.there = replaced.is_err();
+        replaced
     }
 
     /// Gives the temporary file its final name.
     async fn put_in_place(&self, temporary: &mut Temporary, path: &str) -> Result<(), Failure> {
-        match self.session.replace(&temporary.path, path).await {
+        match self.replace(temporary, path).await {
             Err(Failure::Unsupported(_)) => {}
-            outcome => {
-                temporary.there = outcome.is_err();
-                return outcome;
-            }
+            outcome => return outcome,
         }
         let refused = match self.session.rename(&temporary.path, path).await {
             Ok(()) => {

@@ -10,7 +10,7 @@ use russh_sftp::client::rawsession::Limits;
 use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, Status, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
@@ -45,6 +45,7 @@ pub(crate) struct Session {
     raw: RawSftpSession,
     pulse: Arc<Pulse>,
     offers: Offers,
+    pieces: OnceCell<Pieces>,
     open_files: Arc<Semaphore>,
     /// Bytes of the transfers that are under way.
     load: AtomicU64,
@@ -58,6 +59,12 @@ pub(crate) struct Offers {
     posix_rename: bool,
     fsync: bool,
     statvfs: bool,
+    limits: bool,
+}
+
+/// How much to ask for at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pieces {
     /// The most to read with one request, in bytes.
     pub(crate) read: u32,
     /// The most to write with one request, in bytes.
@@ -148,6 +155,7 @@ impl Session {
             raw,
             pulse,
             offers: Offers::default(),
+            pieces: OnceCell::new(),
             open_files: Arc::new(Semaphore::new(OPEN_FILES)),
             load: AtomicU64::new(0),
             _keeps: Box::new(keeps),
@@ -158,8 +166,27 @@ impl Session {
             return Err(Failure::Unsupported(text));
         }
         let has = |name: &str| version.extensions.contains_key(name);
-        let limits = match has("limits@openssh.com") {
-            true => match session.ask(session.raw.limits()).await {
+        session.offers = Offers {
+            posix_rename: has("posix-rename@openssh.com"),
+            fsync: has("fsync@openssh.com"),
+            statvfs: has("statvfs@openssh.com"),
+            limits: has("limits@openssh.com"),
+        };
+        let session = Arc::new(session);
+        let asking = Arc::clone(&session);
+        // A round trip that nobody has to wait for: the answer is there before the first file is open.
+        tokio::spawn(async move { asking.pieces().await });
+        Ok(session)
+    }
+
+    /// How much to ask for at once.
+    pub(crate) async fn pieces(&self) -> Result<Pieces, Failure> {
+        self.pieces.get_or_try_init(|| self.ask_for_limits()).await.copied()
+    }
+
+    async fn ask_for_limits(&self) -> Result<Pieces, Failure> {
+        let limits = match self.offers.limits {
+            true => match self.ask(self.raw.limits()).await {
                 Ok(limits) => Limits::from(limits),
                 Err(failure) if failure.is_lost() => return Err(failure),
                 Err(_) => Limits::default(),
@@ -171,14 +198,8 @@ impl Session {
             Some(limit) => limit.clamp(1 << 10, most) as u32,
             None => PIECE as u32,
         };
-        session.offers = Offers {
-            posix_rename: has("posix-rename@openssh.com"),
-            fsync: has("fsync@openssh.com"),
-            statvfs: has("statvfs@openssh.com"),
-            read: piece(limits.read_len, LARGEST_READ),
-            write: piece(limits.write_len, LARGEST_WRITE),
-        };
-        Ok(Arc::new(session))
+        let read = piece(limits.read_len, LARGEST_READ);
+        Ok(Pieces { read, write: piece(limits.write_len, LARGEST_WRITE) })
     }
 
     pub(crate) fn offers(&self) -> Offers {

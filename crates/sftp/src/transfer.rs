@@ -4,7 +4,9 @@
 //! requests is kept full, and memory for no more than the window.
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::failure::Failure;
 use crate::session::File;
@@ -29,7 +31,7 @@ pub(crate) async fn read(file: &File, offset: u64, length: usize) -> Result<Byte
 }
 
 async fn read_pieces(file: &File, offset: u64, length: usize, end: u64) -> Result<Bytes, Failure> {
-    let piece = file.session().offers().read as usize;
+    let piece = file.session().pieces().await?.read as usize;
     if length <= piece {
         return Ok(read_piece(file, offset, length, end).await?.into());
     }
@@ -65,12 +67,44 @@ async fn read_piece(file: &File, offset: u64, length: usize, end: u64) -> Result
 }
 
 /// Writes all of it. The order in which pieces arrive does not matter: each has its place.
-pub(crate) async fn write(file: &File, data: &[u8]) -> Result<(), Failure> {
-    let piece = file.session().offers().write as usize;
-    let pieces = stream::iter((0..data.len()).step_by(piece)).map(|start| {
-        let end = data.len().min(start + piece);
-        file.write(start as u64, &data[start..end])
-    });
-    let pieces = pieces.buffer_unordered((WRITE_WINDOW / piece).max(2));
-    file.unless_over(pieces.try_collect()).await
+///
+/// `behind` asks for what is to be done with the file then. Its requests follow those of the last piece
+/// without waiting for what becomes of that: a server does what concerns one file in the order in which it
+/// is asked to.
+pub(crate) async fn write<'a>(
+    file: &'a File,
+    data: &'a [u8],
+    behind: BoxFuture<'a, Result<(), Failure>>,
+) -> Result<(), Failure> {
+    file.unless_over(write_pieces(file, data, behind)).await
+}
+
+async fn write_pieces<'a>(
+    file: &'a File,
+    data: &'a [u8],
+    behind: BoxFuture<'a, Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let piece = file.session().pieces().await?.write as usize;
+    let window = (WRITE_WINDOW / piece).max(2);
+    let mut starts = (0..data.len()).step_by(piece);
+    let mut behind = Some(behind);
+    // What is new in it is begun in this order.
+    let mut asked = FuturesUnordered::new();
+    loop {
+        while asked.len() < window {
+            let next = match starts.next() {
+                Some(start) => {
+                    let end = data.len().min(start + piece);
+                    Some(file.write(start as u64, &data[start..end]).boxed())
+                }
+                None => behind.take(),
+            };
+            let Some(next) = next else { break };
+            asked.push(next);
+        }
+        match asked.next().await {
+            Some(done) => done?,
+            None => return Ok(()),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use russh_sftp::client::error::Error as Told;
 use russh_sftp::protocol::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
@@ -34,7 +35,7 @@ impl File {
     /// Reads up to so many bytes. Nothing at the end of the file.
     pub(crate) async fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, Failure> {
         let _waiting = self.session.pulse.wait();
-        let request = self.session.raw.read(self.handle.as_str(), offset, length);
+        let request = self.session.raw.read(self.handle.clone(), offset, length);
         let data = match request.await {
             Err(Told::Status(status)) if status.status_code == StatusCode::Eof => {
                 return Ok(Vec::new());
@@ -50,13 +51,13 @@ impl File {
     /// Writes a piece.
     pub(crate) async fn write(&self, offset: u64, piece: &[u8]) -> Result<(), Failure> {
         let _waiting = self.session.pulse.wait();
-        let request = self.session.raw.write(self.handle.as_str(), offset, piece.to_vec());
+        let request = self.session.raw.write(self.handle.clone(), offset, piece.to_vec());
         request.await.map(drop).map_err(|told| self.session.failure(told))
     }
 
     /// The next names in a folder. None at its end.
     pub(crate) async fn names(&self) -> Result<Option<Vec<(String, Stat)>>, Failure> {
-        let request = self.session.raw.readdir(self.handle.as_str());
+        let request = self.session.raw.readdir(self.handle.clone());
         let eof = |told: &Told| matches!(told, Told::Status(s) if s.status_code == StatusCode::Eof);
         let answer = self.session.ask(async {
             match request.await {
@@ -71,23 +72,23 @@ impl File {
 
     pub(crate) async fn stat(&self) -> Result<Stat, Failure> {
         let session = &self.session;
-        Ok(Stat::of(&session.ask(session.raw.fstat(self.handle.as_str())).await?.attrs))
+        Ok(Stat::of(&session.ask(session.raw.fstat(self.handle.clone())).await?.attrs))
     }
 
     pub(crate) async fn set_mode(&self, mode: u32) -> Result<(), Failure> {
-        let request = self.session.raw.fsetstat(self.handle.as_str(), permissions(mode));
+        let request = self.session.raw.fsetstat(self.handle.clone(), permissions(mode));
         self.session.ask(request).await.map(drop)
     }
 
-    /// Makes what was written durable, where the server can.
-    pub(crate) async fn sync(&self) -> Result<(), Failure> {
+    /// Makes what was written durable, where the server can. Tells whether it has.
+    pub(crate) async fn sync(&self) -> Result<bool, Failure> {
         if !self.session.offers.fsync {
-            return Ok(());
+            return Ok(false);
         }
-        match self.session.ask(self.session.raw.fsync(self.handle.as_str())).await {
+        match self.session.ask(self.session.raw.fsync(self.handle.clone())).await {
             // Some file systems cannot.
-            Err(Failure::Unsupported(_)) => Ok(()),
-            answer => answer.map(drop),
+            Err(Failure::Unsupported(_)) => Ok(false),
+            answer => answer.map(|_| true),
         }
     }
 
@@ -103,14 +104,22 @@ impl File {
         }
     }
 
-    /// Closes it, and learns what only then comes to light.
-    pub(crate) async fn close(mut self) -> Result<(), Failure> {
-        match self.closing() {
-            Some(closing) => {
-                let closing = tokio::spawn(closing);
-                closing.await.map_err(|_| Failure::Lost("the program is ending".to_owned()))?
-            }
-            None => Ok(()),
+    /// Closes it, and learns what only then comes to light. The request is sent at once: what is asked
+    /// next comes behind it, also if it does not wait.
+    pub(crate) fn close(mut self) -> impl Future<Output = Result<(), Failure>> + use<> {
+        let closing = self.closing().map(|closing| {
+            let mut closing = closing.boxed();
+            let closed = (&mut closing).now_or_never();
+            tokio::spawn(async move {
+                match closed {
+                    Some(closed) => closed,
+                    None => closing.await,
+                }
+            })
+        });
+        async move {
+            let Some(closing) = closing else { return Ok(()) };
+            closing.await.map_err(|_| Failure::Lost("the program is ending".to_owned()))?
         }
     }
 

@@ -1,5 +1,6 @@
 //! Sessions with servers that answer nonsense, or too much, or nothing.
 
+use std::future::ready;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -13,10 +14,13 @@ const STATUS: u8 = 101;
 const HANDLE: u8 = 102;
 const VERSION: u8 = 2;
 const OPEN: u8 = 3;
+const CLOSE: u8 = 4;
 const READ: u8 = 5;
 const WRITE: u8 = 6;
+const FSETSTAT: u8 = 10;
 const OPENDIR: u8 = 11;
 const READDIR: u8 = 12;
+const REMOVE: u8 = 13;
 const STAT: u8 = 17;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -166,8 +170,32 @@ async fn a_write_that_is_refused_ends_the_transfer() {
     })
     .await
     .unwrap();
-    let failure = transfer::write(&open(&session).await, &vec![7; 4 << 20]).await.unwrap_err();
+    let (file, data) = (open(&session).await, vec![7; 4 << 20]);
+    let failure = transfer::write(&file, &data, Box::pin(ready(Ok(())))).await.unwrap_err();
     assert!(matches!(failure, Failure::Refused(_)), "{failure:?}");
+}
+
+#[tokio::test]
+async fn what_is_asked_behind_a_write_follows_its_last_piece_and_closing_comes_before_what_is_next()
+{
+    let (told, kinds) = std::sync::mpsc::channel();
+    let session = session_with(move |(kind, number, _)| {
+        told.send(kind).unwrap();
+        match kind {
+            OPEN => handle(number),
+            _ => status(number, 0),
+        }
+    })
+    .await
+    .unwrap();
+    let (file, data) = (open(&session).await, vec![7; 5 << 20]);
+    transfer::write(&file, &data, Box::pin(file.set_mode(0o400))).await.unwrap();
+    let closing = file.close();
+    session.remove("file").await.unwrap();
+    closing.await.unwrap();
+    let kinds: Vec<u8> = kinds.try_iter().collect();
+    let writes = [WRITE; (5 << 20) / (32 << 10)];
+    assert_eq!(kinds, [&[OPEN][..], &writes, &[FSETSTAT, CLOSE, REMOVE]].concat());
 }
 
 #[tokio::test(start_paused = true)]
