@@ -443,7 +443,7 @@ impl Repository {
 
     /// How many small requests are worth having under way: latency counts there, not bandwidth.
     pub(crate) fn parallel_requests(&self) -> usize {
-        self.backend().properties().connections.max(1) * 8
+        self.backend().properties().connections.max(1) * 12
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use restic_repo::lock::Gate;
 use restic_repo::progress::Silent;
 use restic_repo::repository::Repository;
 use restic_repo::snapshot::{Filter, resolve};
@@ -45,12 +46,12 @@ impl Cat {
     pub async fn run(self, session: &Session) -> Result {
         let object = self.object()?;
         let repository = session.open().await?;
-        let nothing = async || Ok(());
-        let show = async |()| {
-            let bytes = load(session, &repository, object).await?;
+        let show = async |gate: Gate| {
+            let bytes = load(session, &repository, &object).await?;
+            gate.pass().await?;
             session.terminal.lend(|output| output.write_all(&bytes))
         };
-        session.locked(&repository, Intent::Read, nothing, show).await
+        session.gated(&repository, Intent::Read, show).await
     }
 
     fn object(&self) -> Result<Object> {
@@ -84,29 +85,31 @@ impl Cat {
 }
 
 /// What is printed of an object: JSON for people to read, packs and blobs as they are.
-async fn load(session: &Session, repository: &Repository, object: Object) -> Result<Vec<u8>> {
+async fn load(session: &Session, repository: &Repository, object: &Object) -> Result<Vec<u8>> {
     Ok(match object {
         Object::Config => pretty(&repository.config())?,
         Object::MasterKey => reindent(&repository.key().to_json())?,
-        Object::File(FileType::Pack, id) => repository.load_raw(FileType::Pack, id).await?.to_vec(),
-        Object::File(FileType::Key, id) => {
+        &Object::File(FileType::Pack, id) => {
+            repository.load_raw(FileType::Pack, id).await?.to_vec()
+        }
+        &Object::File(FileType::Key, id) => {
             reindent(&repository.load_raw(FileType::Key, id).await?)?
         }
-        Object::File(file_type, id) => reindent(&repository.load_unpacked(file_type, id).await?)?,
+        &Object::File(file_type, id) => reindent(&repository.load_unpacked(file_type, id).await?)?,
         Object::Snapshot(query) => {
             let all = repository.readable_snapshots(&Silent).await?;
-            let id = resolve(&all, &Filter::default(), &query)?.0;
+            let id = resolve(&all, &Filter::default(), query)?.0;
             reindent(&repository.load_unpacked(FileType::Snapshot, id).await?)?
         }
-        Object::Blob(id) => {
-            let index = session.contents(repository).await?.index;
+        &Object::Blob(id) => {
+            let index = repository.load_index(&Silent).await?;
             let handle = [BlobHandle::data(id), BlobHandle::tree(id)];
             let found = handle.into_iter().find(|handle| index.contains(handle));
             repository.load_blob(&index, found.unwrap_or(BlobHandle::data(id))).await?
         }
         Object::Tree(query) => {
             let Contents { snapshots, index } = session.contents(repository).await?;
-            let (entry, folder) = find_snapshot(&snapshots, &Filter::default(), &query)?;
+            let (entry, folder) = find_snapshot(&snapshots, &Filter::default(), query)?;
             let folder = Path::new(folder);
             let node = walk::find_path(repository, &index, entry.1.tree, folder).await?;
             let id = walk::subtree(&node, folder)?;
