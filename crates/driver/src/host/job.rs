@@ -100,6 +100,8 @@ fn make(job: &Job, input: File) -> Result<Done> {
             };
             let made = job.back_up_while_wanted(session, &disks, unwanted).await;
             if made.as_ref().is_err_and(|failure| failure.code() == ExitCode::Interrupted) {
+                // The folder is nobody's any more, and whoever stopped this has no need to find it again.
+                let _ = std::env::set_current_dir("/");
                 let _ = timeout(RELEASE_PATIENCE, session.keepers.idle()).await;
             }
             done = Some(made?);
