@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use restic_repo::Error;
 use restic_repo::crypto::Key;
 use restic_repo::repository::Repository;
 
@@ -86,10 +87,13 @@ impl Order {
         let key = Key::from_json(self.key.reveal().as_bytes());
         let key = key.ok_or_else(|| Failure::new("what came is no key"))?;
         let options = session.repository_options();
-        let repository = Repository::open_with_key(backend, key, self.key_id, options).await?;
-        match repository.config().id == self.repository {
-            true => Ok(repository),
-            false => Err(Failure::new(format_args!("{} is another repository here", self.folder))),
+        match Repository::open_with_key(backend, key, self.key_id, options).await {
+            Ok(repository) if repository.config().id == self.repository => Ok(repository),
+            // Its own key opens what the front-end sees.
+            Ok(_) | Err(Error::Damaged { .. }) => {
+                Err(Failure::new(format_args!("{} is another repository here", self.folder)))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 }
