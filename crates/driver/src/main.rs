@@ -4,6 +4,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::exit;
 
+/// musl's own gives every large buffer back to the system at once, which costs more than what is done with
+/// it: measured with the packaged program, restoring a chain took 9.1 s, 7.5 of them in the kernel.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     one_restic::arenas::keep_few();
     let arguments: Vec<OsString> = std::env::args_os().collect();
