@@ -51,7 +51,7 @@ pub struct Datastore {
     pub prune: restic_repo::prune::Options,
     /// What a backup may take of its host.
     pub confinement: Confinement,
-    /// Whether this program may work on the server itself, which takes the password there.
+    /// Whether this program may work on the server itself, which takes a repository's key there.
     pub near: bool,
 }
 
