@@ -1,4 +1,4 @@
-//! Large buffers, used again and again.
+//! Large buffers, used again and again: for those who write a [`Backend`](crate::backend::Backend), too.
 //!
 //! Memory that comes fresh from the system costs a page fault every 4 KiB, and is cold. A stream of
 //! blobs that takes a new buffer for each spends a tenth of its time on that.
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 /// Buffers that nobody uses at the moment. Cheap to share.
 #[derive(Clone, Debug)]
-pub(crate) struct Buffers(Arc<Shelf>);
+pub struct Buffers(Arc<Shelf>);
 
 #[derive(Debug)]
 struct Shelf {
@@ -27,7 +27,7 @@ const GRAIN: usize = 64 << 10;
 
 impl Buffers {
     /// Keeps as many as `limit` bytes of idle buffers.
-    pub(crate) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self(Arc::new(Shelf { limit, idle: Mutex::default() }))
     }
 
@@ -36,7 +36,24 @@ impl Buffers {
     ///
     /// # Errors
     /// There is no memory.
-    pub(crate) fn take(&self, length: usize) -> Result<Vec<u8>, io::Error> {
+    pub fn take(&self, length: usize) -> io::Result<Vec<u8>> {
+        let mut buffer = self.find(length)?;
+        buffer.resize(length, 0);
+        Ok(buffer)
+    }
+
+    /// As [`take`](Self::take), but empty: for what comes piece by piece.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn take_empty(&self, length: usize) -> io::Result<Vec<u8>> {
+        let mut buffer = self.find(length)?;
+        buffer.clear();
+        Ok(buffer)
+    }
+
+    /// A buffer that has room for this much, with anything in it.
+    fn find(&self, length: usize) -> io::Result<Vec<u8>> {
         let longest = length.saturating_add(length / 2);
         let fits = |buffer: &Vec<u8>| (length..=longest).contains(&buffer.capacity());
         let mut buffer = Vec::new();
@@ -51,12 +68,11 @@ impl Buffers {
         if buffer.capacity() < length {
             buffer.try_reserve_exact(room).map_err(|_| io::ErrorKind::OutOfMemory)?;
         }
-        buffer.resize(length, 0);
         Ok(buffer)
     }
 
     /// Takes a buffer back.
-    pub(crate) fn give_back(&self, buffer: Vec<u8>) {
+    pub fn give_back(&self, buffer: Vec<u8>) {
         if buffer.capacity() < SMALLEST || buffer.capacity() > self.0.limit {
             return;
         }
@@ -74,7 +90,7 @@ impl Buffers {
     }
 
     /// The content of a buffer, which comes back when the last user of the content is done with it.
-    pub(crate) fn share(&self, buffer: Vec<u8>) -> Bytes {
+    pub fn share(&self, buffer: Vec<u8>) -> Bytes {
         match buffer.capacity() < SMALLEST {
             true => buffer.into(),
             false => Bytes::from_owner(Lent { buffer, buffers: self.clone() }),
@@ -128,6 +144,9 @@ mod tests {
         drop(part);
         let again = buffers.take(MIB - 5).unwrap();
         assert_eq!((again.as_ptr(), again.len()), (place, MIB - 5));
+        buffers.give_back(again);
+        let again = buffers.take_empty(MIB - 5).unwrap();
+        assert_eq!((again.as_ptr(), again.len()), (place, 0));
     }
 
     #[test]

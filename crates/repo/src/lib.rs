@@ -46,7 +46,7 @@
 //! | layer | rooms |
 //! |---|---|
 //! | names | [`Id`], [`Handle`], [`BlobHandle`], [`Error`], [`progress`] |
-//! | storage: whole files and ranges | [`backend`] and its wrappers |
+//! | storage: whole files and ranges | [`backend`] and its wrappers, [`buffers`] |
 //! | format: bytes in, bytes out, no I/O | [`crypto`], [`codec`], [`key`], [`config`], [`pack`], [`index`], [`json`], [`time`], [`node`], [`tree`], [`snapshot`], [`chunker`] |
 //! | a repository: single things | [`repository`], [`lock`], [`packer`], [`reader`] |
 //! | operations | [`archiver`], [`patch`], [`revision`], [`restorer`], [`dump`], [`checker`], [`forget`], [`prune`], [`rewrite`], [`copy`], [`diff`], [`find`], [`migrate`], [`recover`], [`repair`], [`stats`], [`walk`] |
@@ -68,7 +68,7 @@ pub mod archiver;
 pub mod backend;
 mod bench;
 mod blob;
-mod buffers;
+pub mod buffers;
 pub mod checker;
 pub mod chunker;
 pub mod codec;

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use restic_repo::backend::{Backend, BackendError, Extent, FileInfo, Properties};
+use restic_repo::buffers::Buffers;
 use restic_repo::{FileType, Handle};
 use russh::ChannelMsg;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::connect::{Connection, Connector, Facts};
@@ -18,21 +18,18 @@ use crate::error::Error;
 use crate::failure::Failure;
 use crate::layout::{self, Layout, Modes};
 use crate::listing;
+use crate::loading::{Loaded, Loading, SMALL, stat_file};
 use crate::location::Location;
 use crate::pool::{Opener, Pool};
 use crate::saving::{self, Saving};
 use crate::session::{Permit, Session};
-use crate::transfer;
-
-/// Files above this size in bytes are transfers, of which only so many run at once. Smaller ones, a lock
-/// above all, do not wait for them.
-const SMALL: usize = 64 << 10;
-
-/// Small things that are done at the same time.
-const ERRANDS: usize = 64;
+use crate::turns::Turns;
 
 /// Folders that are made at the same time.
 pub(crate) const FOLDERS: usize = 100;
+
+/// How many bytes of idle buffers are kept, for what will be read next.
+const IDLE: usize = 32 << 20;
 
 /// After so many connections that broke in the middle of one operation, it fails.
 const MOST_LOSSES: u32 = 5;
@@ -54,8 +51,9 @@ pub struct Sftp {
     layout: Layout,
     location: String,
     connections: usize,
-    transfers: Arc<Semaphore>,
-    errands: Arc<Semaphore>,
+    turns: Turns,
+    /// For what is read.
+    buffers: Buffers,
     /// The permissions that the config asks for, once there is a config.
     modes: Arc<Mutex<Option<Modes>>>,
     facts: Known,
@@ -171,26 +169,17 @@ impl Sftp {
         location: String,
         options: Options,
     ) -> Result<Self, Error> {
-        let connections = options.connections.clamp(1, Semaphore::MAX_PERMITS);
+        let connections = options.connections.max(1);
         Ok(Self {
             pool: Pool::open(open, options).await?,
             layout,
             location,
             connections,
-            transfers: Arc::new(Semaphore::new(connections)),
-            errands: Arc::new(Semaphore::new(ERRANDS)),
+            turns: Turns::new(connections),
+            buffers: Buffers::new(IDLE),
             modes: Arc::default(),
             facts: Known::default(),
         })
-    }
-
-    /// Waits for its turn, and keeps it for as long as the permit lives.
-    async fn turn(&self, is_transfer: bool) -> Result<Permit, Failure> {
-        let turns = if is_transfer { &self.transfers } else { &self.errands };
-        match Arc::clone(turns).acquire_owned().await {
-            Ok(permit) => Ok(Arc::new(permit)),
-            Err(_) => Err(Failure::Lost("the program is ending".to_owned())),
-        }
     }
 
     /// Does something in a session, and does it again in another one when the connection breaks. It is
@@ -229,45 +218,18 @@ impl Sftp {
 
     async fn load_from(
         &self,
-        session: Arc<Session>,
+        session: &Arc<Session>,
         handle: &Handle,
         extent: Extent,
         permit: &Permit,
     ) -> Result<Bytes, Failure> {
-        let path = self.layout.path_of(handle);
-        // One round trip for both.
-        let ((size, mode), file) =
-            tokio::try_join!(stat_file(&session, &path), session.open(&path, Arc::clone(permit)),)?;
+        let (path, turns, buffers) = (&self.layout.path_of(handle), &self.turns, &self.buffers);
+        let loading = Loading { session, handle, extent, path, turns, buffers, permit };
+        let Loaded { content, mode } = loading.run().await?;
         if *handle == Handle::CONFIG {
             self.learn_modes(mode);
         }
-        match extent {
-            Extent::Range { offset, length } => {
-                // Before there is memory for it: the range may be nonsense.
-                if offset.checked_add(length as u64).is_none_or(|end| end > size) {
-                    return Err(Failure::TooShort(offset.saturating_add(length as u64)));
-                }
-                let _burden = session.burden(length as u64);
-                transfer::read(&file, offset, length).await
-            }
-            Extent::Whole => {
-                let mut size = size;
-                loop {
-                    if size > handle.file_type.size_limit() {
-                        return Err(Failure::TooLarge(size));
-                    }
-                    let length = usize::try_from(size).map_err(|_| Failure::NoMemory(size))?;
-                    let _burden = session.burden(size);
-                    let read = transfer::read(&file, 0, length);
-                    let (stat, data) = tokio::join!(file.stat(), read);
-                    // What was opened may be younger than what was measured.
-                    match stat?.size {
-                        Some(found) if found != size => size = found,
-                        _ => return data,
-                    }
-                }
-            }
-        }
+        Ok(content)
     }
 
     async fn save_to(
@@ -339,15 +301,25 @@ impl Backend for Sftp {
             Extent::Whole => matches!(handle.file_type, FileType::Pack | FileType::Index),
         };
         let load = async {
-            let permit = self.turn(large).await?;
-            self.redo(|session, _| self.load_from(session, handle, extent, &permit)).await
+            let permit = match large {
+                true => self.turns.reading().await?,
+                false => self.turns.errand().await?,
+            };
+            let permit = &permit;
+            self.redo(
+                |session, _| async move { self.load_from(&session, handle, extent, permit).await },
+            )
+            .await
         };
         load.await.map_err(|failure| error("load", Some(handle), failure))
     }
 
     async fn save(&self, handle: &Handle, data: Bytes) -> Result<(), BackendError> {
         let save = async {
-            let permit = self.turn(data.len() > SMALL).await?;
+            let permit = match data.len() > SMALL {
+                true => self.turns.transfer().await?,
+                false => self.turns.errand().await?,
+            };
             self.redo(|session, _| self.save_to(session, handle, &data, &permit)).await
         };
         save.await.map_err(|failure| error("save", Some(handle), failure))
@@ -356,7 +328,7 @@ impl Backend for Sftp {
     async fn stat(&self, handle: &Handle) -> Result<u64, BackendError> {
         let path = &self.layout.path_of(handle);
         let stat = async {
-            let _permit = self.turn(false).await?;
+            let _permit = self.turns.errand().await?;
             self.redo(|session, _| async move { Ok(stat_file(&session, path).await?.0) }).await
         };
         stat.await.map_err(|failure| error("stat", Some(handle), failure))
@@ -364,7 +336,7 @@ impl Backend for Sftp {
 
     async fn list(&self, file_type: FileType) -> Result<Vec<FileInfo>, BackendError> {
         let list = async {
-            let permit = self.turn(false).await?;
+            let permit = self.turns.errand().await?;
             let (layout, permit) = (&self.layout, &permit);
             self.redo(|session, _| async move {
                 listing::list(&session, layout, file_type, permit).await
@@ -377,7 +349,7 @@ impl Backend for Sftp {
     async fn remove(&self, handle: &Handle) -> Result<(), BackendError> {
         let path = &self.layout.path_of(handle);
         let remove = async {
-            let _permit = self.turn(false).await?;
+            let _permit = self.turns.errand().await?;
             self.redo(|session, tries| async move {
                 match remove_file(&session, path).await {
                     // An earlier try removed it, and its answer was lost.
@@ -418,22 +390,6 @@ async fn begin_session(connection: Connection, patience: Duration) -> Result<Arc
     let silent = |_| Failure::Lost("the server does not answer".to_owned());
     tokio::time::timeout(patience, agreed).await.map_err(silent)??;
     Ok(Session::begin(channel.into_stream(), connection, patience).await?)
-}
-
-/// The size and mode of what has to be a regular file.
-async fn stat_file(session: &Session, path: &str) -> Result<(u64, Option<u32>), Failure> {
-    let stat = session.stat(path).await?;
-    if !stat.is_file() {
-        if stat.is_pipe() {
-            // Whoever opens it makes the server wait for ever.
-            session.end("a pipe in the repository has blocked it");
-        }
-        return Err(Failure::NotAFile);
-    }
-    match stat.size {
-        Some(size) => Ok((size, stat.mode)),
-        None => Err(Failure::Nonsense("a file without a size".to_owned())),
-    }
 }
 
 /// Removes a file. Servers on Windows remove none that is read-only.

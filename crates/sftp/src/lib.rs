@@ -24,7 +24,8 @@
 //! | one SFTP session: the bytes and what in them needs mending; requests, answers, open files | `wire`, `session` |
 //! | many requests under way for one file or folder | `transfer`, `listing` |
 //! | the sessions: as many as are worth while, replaced when they break | `pool` |
-//! | restic's folders, names and permissions; how a file is stored | `layout`, `saving` |
+//! | who may move something now | `turns` |
+//! | restic's folders, names and permissions; how a file is read, and stored | `layout`, `loading`, `saving` |
 //! | all of it as a [`Backend`](restic_repo::backend::Backend) | `backend`: [`Sftp`] |
 //! | what there is to know of a server | `survey` |
 
@@ -39,6 +40,7 @@ pub mod host_key;
 pub mod known_hosts;
 mod layout;
 mod listing;
+mod loading;
 pub mod location;
 mod pattern;
 mod pool;
@@ -47,6 +49,7 @@ mod session;
 mod space;
 mod survey;
 mod transfer;
+mod turns;
 pub mod user;
 mod wire;
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use restic_repo::buffers::Buffers;
 
 use crate::failure::Failure;
 use crate::session::File;
@@ -23,14 +24,25 @@ const WRITE_WINDOW: usize = 2 << 20;
 const FIRST_MEMORY: usize = 32 << 20;
 
 /// Reads exactly a range.
-pub(crate) async fn read(file: &File, offset: u64, length: usize) -> Result<Bytes, Failure> {
+pub(crate) async fn read(
+    file: &File,
+    offset: u64,
+    length: usize,
+    buffers: &Buffers,
+) -> Result<Bytes, Failure> {
     // The protocol has no files that are longer; servers do not say so in the same way.
     let end = offset.checked_add(length as u64).filter(|&end| i64::try_from(end).is_ok());
     let Some(end) = end else { return Err(Failure::TooShort(u64::MAX)) };
-    file.unless_over(read_pieces(file, offset, length, end)).await
+    file.unless_over(read_pieces(file, offset, length, end, buffers)).await
 }
 
-async fn read_pieces(file: &File, offset: u64, length: usize, end: u64) -> Result<Bytes, Failure> {
+async fn read_pieces(
+    file: &File,
+    offset: u64,
+    length: usize,
+    end: u64,
+    buffers: &Buffers,
+) -> Result<Bytes, Failure> {
     let piece = file.session().pieces().await?.read as usize;
     if length <= piece {
         return Ok(read_piece(file, offset, length, end).await?.into());
@@ -38,17 +50,16 @@ async fn read_pieces(file: &File, offset: u64, length: usize, end: u64) -> Resul
     let pieces = stream::iter((0..length).step_by(piece))
         .map(|start| read_piece(file, offset + start as u64, piece.min(length - start), end));
     let mut pieces = std::pin::pin!(pieces.buffered((READ_WINDOW / piece).max(2)));
-    let no_memory = |_| Failure::NoMemory(length as u64);
-    let mut data = Vec::new();
-    data.try_reserve_exact(length.min(FIRST_MEMORY)).map_err(no_memory)?;
+    let no_memory = || Failure::NoMemory(length as u64);
+    let mut data = buffers.take_empty(length.min(FIRST_MEMORY)).map_err(|_| no_memory())?;
     while let Some(piece) = pieces.try_next().await? {
         if data.capacity() - data.len() < piece.len() {
             let wanted = data.len().max(piece.len()).min(length - data.len());
-            data.try_reserve_exact(wanted).map_err(no_memory)?;
+            data.try_reserve_exact(wanted).map_err(|_| no_memory())?;
         }
         data.extend_from_slice(&piece);
     }
-    Ok(data.into())
+    Ok(buffers.share(data))
 }
 
 /// Reads exactly these bytes of a range that ends there. A server may give less than it is asked for.

@@ -21,6 +21,8 @@ use crate::sha256;
 /// How much plaintext may be under way or waiting to be taken, in bytes. This bounds memory: the sealed
 /// bytes that belong to it are at most as many again.
 const BUDGET: u64 = 48 << 20;
+/// When so much of that is free, more is asked for.
+const ROOM: u64 = 8 << 20;
 /// How many blobs may be under way: tiny ones weigh more than their bytes.
 const MAX_BLOBS: usize = 8192;
 /// The largest range that is read at once, in bytes: enough to hide a round trip, little enough that
@@ -118,10 +120,11 @@ impl<I: Iterator<Item = BlobHandle>> BlobStream<I> {
         })
     }
 
-    /// Fills the window. Waits until it is half empty: only blobs that are known together can be
-    /// fetched together.
+    /// Fills the window, once there is room in it for a few ranges: only blobs that are known together can
+    /// be fetched together. It never runs half empty, for then there would be nothing under way.
     fn look_ahead(&mut self) {
-        if self.is_exhausted || self.weight > BUDGET / 2 || self.window.len() > MAX_BLOBS / 2 {
+        let is_full = self.weight > BUDGET - ROOM || self.window.len() > MAX_BLOBS * 3 / 4;
+        if self.is_exhausted || is_full {
             return;
         }
         let mut under_way: HashMap<BlobHandle, Content> =
@@ -159,8 +162,8 @@ impl<I: Iterator<Item = BlobHandle>> BlobStream<I> {
     /// Starts as many requests as are worth having under way.
     fn fetch(&mut self) {
         let connections = self.repository.backend().properties().connections.max(1);
-        // Some are being decoded while others are being fetched.
-        let limit = connections + self.repository.options().workers;
+        // While some are being fetched, others are being asked for, and some are being decoded.
+        let limit = 2 * connections + self.repository.options().workers;
         while self.fetches.len() < limit
             && let Some(range) = self.next_range()
         {

@@ -7,7 +7,7 @@ use russh_sftp::client::error::Error as Told;
 use russh_sftp::protocol::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Permit, Session, Stat, permissions};
+use super::{AHEAD_UNIT, Permit, Session, Stat, permissions};
 use crate::failure::Failure;
 
 /// A file or folder that is open in a session. Dropping it closes it.
@@ -15,7 +15,15 @@ pub(crate) struct File {
     session: Arc<Session>,
     handle: String,
     /// Given back once the server has closed it.
-    held: Option<(OwnedSemaphorePermit, Permit)>,
+    held: Option<Held>,
+}
+
+/// What an open file takes up.
+struct Held {
+    _place: OwnedSemaphorePermit,
+    _permit: Permit,
+    /// For what is being read.
+    turn: Option<Permit>,
 }
 
 impl File {
@@ -25,7 +33,21 @@ impl File {
         place: OwnedSemaphorePermit,
         permit: Permit,
     ) -> Self {
-        Self { session, handle, held: Some((place, permit)) }
+        Self { session, handle, held: Some(Held { _place: place, _permit: permit, turn: None }) }
+    }
+
+    /// Takes up this turn as well, for what is going to be read.
+    pub(crate) fn work(&mut self, turn: Permit) {
+        if let Some(held) = &mut self.held {
+            held.turn = Some(turn);
+        }
+    }
+
+    /// Gives the turn back: what was to be read has come.
+    pub(crate) fn rest(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.turn = None;
+        }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -34,6 +56,8 @@ impl File {
 
     /// Reads up to so many bytes. Nothing at the end of the file.
     pub(crate) async fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, Failure> {
+        let room = (length as usize).div_ceil(AHEAD_UNIT) as u32;
+        let _room = self.session.ahead.acquire_many(room).await;
         let _waiting = self.session.pulse.wait();
         let request = self.session.raw.read(self.handle.clone(), offset, length);
         let data = match request.await {

@@ -3,6 +3,7 @@
 use std::future::ready;
 use std::time::Duration;
 
+use restic_repo::buffers::Buffers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
@@ -87,6 +88,10 @@ async fn permit() -> Permit {
     Arc::new(Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap())
 }
 
+fn buffers() -> Buffers {
+    Buffers::new(1 << 20)
+}
+
 async fn open(session: &Arc<Session>) -> File {
     session.open("file", permit().await).await.unwrap()
 }
@@ -136,10 +141,10 @@ async fn short_reads_are_completed_and_an_early_end_is_too_short() {
     .await
     .unwrap();
     let file = open(&session).await;
-    assert_eq!(transfer::read(&file, 0, 100_000).await.unwrap(), vec![7; 100_000]);
-    assert_eq!(transfer::read(&file, 99_999, 1).await.unwrap(), [7][..]);
+    assert_eq!(transfer::read(&file, 0, 100_000, &buffers()).await.unwrap(), vec![7; 100_000]);
+    assert_eq!(transfer::read(&file, 99_999, 1, &buffers()).await.unwrap(), [7][..]);
     for (offset, length) in [(0, 100_001), (100_000, 1), (1, usize::MAX), (u64::MAX, 1)] {
-        let failure = transfer::read(&file, offset, length).await.unwrap_err();
+        let failure = transfer::read(&file, offset, length, &buffers()).await.unwrap_err();
         assert!(matches!(failure, Failure::TooShort(_)), "{failure:?}");
     }
 }
@@ -153,7 +158,7 @@ async fn more_bytes_than_were_asked_for_are_refused() {
     })
     .await
     .unwrap();
-    let failure = transfer::read(&open(&session).await, 0, 100).await.unwrap_err();
+    let failure = transfer::read(&open(&session).await, 0, 100, &buffers()).await.unwrap_err();
     assert!(matches!(failure, Failure::Nonsense(_)), "{failure:?}");
 }
 
