@@ -28,6 +28,7 @@ use crate::filter::{self, Choice};
 use crate::handle::Handle;
 use crate::id::Id;
 use crate::index::Index;
+use crate::lock::Gate;
 use crate::node::{Name, Node, NodeType};
 use crate::progress::{Item, ItemAction, Phase, Progress, Warning};
 use crate::repository::{Repository, on_worker};
@@ -112,6 +113,9 @@ pub struct Restore {
     pub dry_run: bool,
     /// Who will own it.
     pub ownership: Ownership,
+    /// Passed before anything is written or removed. A folder that is not there yet, or empty, may get
+    /// folders before, so that content is on its way already when the gate opens.
+    pub gate: Gate,
 }
 
 /// What became of a restore; the counts are those of restic's summary.
@@ -149,6 +153,7 @@ impl Restore {
             verify: false,
             dry_run: false,
             ownership: Ownership::default(),
+            gate: Gate::open(),
         }
     }
 
@@ -156,7 +161,8 @@ impl Restore {
     /// stops it; then files may be there in part.
     ///
     /// # Errors
-    /// Only what concerns the target itself. Everything else is a warning, and counted in the outcome.
+    /// Only what concerns the target itself, and [`Error::Cancelled`] if the gate does not open. Everything
+    /// else is a warning, and counted in the outcome.
     pub async fn run(
         self,
         repository: &Repository,
@@ -164,7 +170,10 @@ impl Restore {
         tree: Id,
         progress: Arc<dyn Progress>,
     ) -> Result<Outcome> {
-        let (path, dry_run) = (self.target.clone(), self.dry_run);
+        let (path, dry_run, gate) = (self.target.clone(), self.dry_run, self.gate.clone());
+        if !target::is_new(&path) {
+            gate.pass().await?;
+        }
         let target = on_worker(move || Target::open(&path, dry_run)).await?;
         let verify = self.verify;
         let site = Arc::new(Site {
@@ -191,6 +200,7 @@ impl Restore {
             if !dry_run {
                 write::write(&site, repository, &index, &mut steps).await?;
             }
+            gate.pass().await?;
             let site = Arc::clone(&site);
             on_worker(move || {
                 if verify && !dry_run {
@@ -345,4 +355,61 @@ async fn check_reachable(repository: &Repository, error: Error) -> Result<Error>
 /// A lock that a panic elsewhere does not spoil.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use crate::workshop::{Workshop, data, file, folder, noise, tree};
+
+    /// Restores `/inner/file` into this folder.
+    async fn restore(target: &Path, gate: Gate) -> Result<Outcome> {
+        let workshop = Workshop::new().await;
+        let content = data(noise(1, 1000));
+        let inner = tree(vec![file("file", &[&content])]);
+        let root = tree(vec![folder("inner", &inner)]);
+        let root_id = root.handle.id;
+        workshop.index([workshop.pack([content, inner, root])]).await;
+        let index = workshop.repository.load_index(&Silent).await?;
+        let restore = Restore { gate, delete: true, ..Restore::new(target) };
+        restore.run(&workshop.repository, Arc::new(index), root_id, Arc::new(Silent)).await
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_left_alone_if_the_gate_does_not_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        std::fs::create_dir(&old).unwrap();
+        std::fs::write(old.join("mine"), "mine").unwrap();
+        for target in [&old, &new] {
+            let (opener, gate) = Gate::closed();
+            drop(opener);
+            let refused = restore(target, gate).await;
+            assert!(matches!(refused, Err(Error::Cancelled)), "{refused:?}");
+        }
+        let names = |path: &Path| -> Vec<_> {
+            std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        };
+        assert_eq!(names(&old), ["mine"]);
+        assert_eq!(names(&new.join("inner")), [""; 0], "folders, but no file");
+    }
+
+    #[tokio::test]
+    async fn what_was_fetched_ahead_is_written_once_the_gate_opens() {
+        let folder = tempfile::tempdir().unwrap();
+        let (opener, gate) = Gate::closed();
+        let inner = folder.path().join("new/inner");
+        let restoring = tokio::spawn({
+            let target = folder.path().join("new");
+            async move { restore(&target, gate).await }
+        });
+        while !inner.exists() && !restoring.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!inner.join("file").exists(), "before the gate opens");
+        opener.open();
+        restoring.await.unwrap().unwrap();
+        assert_eq!(std::fs::read(inner.join("file")).unwrap(), noise(1, 1000));
+    }
 }

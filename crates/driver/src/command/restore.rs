@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use restic_repo::filter::Filter;
+use restic_repo::lock::Gate;
 use restic_repo::restorer::{self, Ownership};
 use restic_repo::walk;
 
@@ -98,22 +99,10 @@ impl Restore {
         let filter = patterns::filter(&self.exclude, &self.include, &session.environment)?;
         let (query, target) = self.check(&filter)?;
         let snapshots = self.selection.clone().resolve(&session.environment);
-        let plan = restorer::Restore {
-            filter: Arc::new(filter),
-            overwrite: self.overwrite.into(),
-            delete: self.delete,
-            sparse: self.sparse,
-            verify: self.verify,
-            dry_run: self.dry_run,
-            ownership: match self.ownership_by_name {
-                true => Ownership::ByName,
-                false => Ownership::ByNumber,
-            },
-            ..restorer::Restore::new(target.to_owned())
-        };
+        let filter: Arc<dyn restorer::Filter> = Arc::new(filter);
         let repository = session.open().await?;
-        let read = async || session.contents(&repository).await;
-        let restore = async |Contents { snapshots: all, index }| {
+        let restore = async |gate: Gate| {
+            let Contents { snapshots: all, index } = session.contents(&repository).await?;
             let (entry, folder) = find_snapshot(&all, &snapshots, query)?;
             let path = Path::new("/").join(folder);
             let node = walk::find_path(&repository, &index, entry.1.tree, &path).await?;
@@ -123,6 +112,7 @@ impl Restore {
             let report = Arc::new(RestoreReport::new(Arc::clone(terminal)));
             let pulse = session.pulse(&report, RestoreReport::show);
             let progress = Arc::clone(&report);
+            let plan = self.plan(target, Arc::clone(&filter), gate);
             let outcome = plan.run(&repository, Arc::new(index), tree, progress).await?;
             drop(pulse);
             report.finish();
@@ -131,7 +121,30 @@ impl Restore {
                 errors => Err(Failure::new(format_args!("There were {errors} errors"))),
             }
         };
-        session.locked(&repository, Intent::Read, read, restore).await
+        session.gated(&repository, Intent::Read, restore).await
+    }
+
+    /// What is to be done.
+    fn plan(
+        &self,
+        target: &Path,
+        filter: Arc<dyn restorer::Filter>,
+        gate: Gate,
+    ) -> restorer::Restore {
+        restorer::Restore {
+            filter,
+            overwrite: self.overwrite.into(),
+            delete: self.delete,
+            sparse: self.sparse,
+            verify: self.verify,
+            dry_run: self.dry_run,
+            ownership: match self.ownership_by_name {
+                true => Ownership::ByName,
+                false => Ownership::ByNumber,
+            },
+            gate,
+            ..restorer::Restore::new(target.to_owned())
+        }
     }
 
     /// Refuses what cannot be meant; else gives the snapshot and the target.

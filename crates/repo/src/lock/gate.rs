@@ -13,10 +13,10 @@ use crate::handle::{FileType, Handle};
 pub struct Gate(watch::Receiver<bool>);
 
 /// Opens a gate. If it is dropped instead, nobody gets through any more.
-pub(super) struct Opener(watch::Sender<bool>);
+pub(crate) struct Opener(watch::Sender<bool>);
 
 impl Gate {
-    pub(super) fn closed() -> (Opener, Self) {
+    pub(crate) fn closed() -> (Opener, Self) {
         let (sender, receiver) = watch::channel(false);
         (Opener(sender), Self(receiver))
     }
@@ -39,7 +39,7 @@ impl Gate {
 }
 
 impl Opener {
-    pub(super) fn open(self) {
+    pub(crate) fn open(self) {
         self.0.send_replace(true);
     }
 }

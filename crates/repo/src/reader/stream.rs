@@ -94,6 +94,11 @@ impl<I: Iterator<Item = BlobHandle>> BlobStream<I> {
         }
     }
 
+    /// Asks for the first blobs, so that they are on their way when they are wanted.
+    pub(crate) fn begin(&mut self) {
+        self.look_ahead();
+    }
+
     /// The next blob's plaintext, or nothing at the end. After an error the stream can go on with the
     /// blob behind it.
     pub async fn next(&mut self) -> Option<Result<Bytes>> {

@@ -103,6 +103,14 @@ pub(super) const PRIVATE_FOLDER: Mode = Mode::RWXU;
 /// The same for a file.
 pub(super) const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
+/// Whether there is nothing in the folder that is going to be restored into, as far as one can see.
+pub(super) fn is_new(path: &Path) -> bool {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
 fn make_folders(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER.bits()).create(path)

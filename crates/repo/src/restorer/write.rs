@@ -34,7 +34,7 @@ const WRITERS: usize = 4;
 /// Writes all files that have to be written.
 ///
 /// # Errors
-/// Only that the repository cannot be reached any more.
+/// Only that the repository cannot be reached any more, or the gate does not open.
 pub(super) async fn write(
     site: &Arc<Site>,
     repository: &Repository,
@@ -230,6 +230,8 @@ async fn write_once(
     let (done, lengths, offset) = (Vec::new(), Vec::new(), 0);
     let mut layout = Layout { progress, index, outputs, done, lengths, offset };
     let mut writers = Writers::new(site);
+    blobs.begin();
+    site.options.gate.pass().await?;
     while let Some(arrived) = blobs.next().await {
         let asked_for = lock(&asked).pop_front();
         let Some((file, blob)) = asked_for else { break };
