@@ -32,7 +32,11 @@ impl Bench {
         let claim = entry.plaintext_length();
         // A claim that nothing restic stores comes near to gets no memory in advance.
         let length = if claim <= MOST_CLAIMED { claim as usize } else { 0 };
-        let taken = self.buffers.take(length);
+        // What is decompressed needs an empty one; what is only opened, one of its length.
+        let taken = match entry.uncompressed_length {
+            0 => self.buffers.take(length),
+            _ => self.buffers.take_empty(length),
+        };
         let mut plaintext = taken.map_err(|error| Error::io("decode", "a blob", error))?;
         let (handle, claim) = (entry.handle, entry.uncompressed_length);
         self.decoder.decode_unverified(handle, sealed, claim, &mut plaintext)?;
@@ -60,7 +64,7 @@ const KEPT: usize = 16 << 20;
 /// The longest plaintext that gets a buffer by its claim alone, in bytes: the longest chunk.
 const MOST_CLAIMED: u64 = chunker::MAX_SIZE as u64;
 /// How many bytes of idle buffers are kept.
-const IDLE: usize = 16 << 20;
+const IDLE: usize = 32 << 20;
 
 impl Benches {
     /// Benches for blobs that are sealed with this key.
