@@ -59,6 +59,8 @@ pub(crate) struct Session {
     pulse: Arc<Pulse>,
     offers: Offers,
     pieces: OnceCell<Pieces>,
+    /// How long its first answer took.
+    greeting: Duration,
     open_files: Arc<Semaphore>,
     /// Room for what is asked for and has not come yet, in [`AHEAD_UNIT`].
     ahead: Semaphore,
@@ -171,12 +173,15 @@ impl Session {
             pulse,
             offers: Offers::default(),
             pieces: OnceCell::new(),
+            greeting: Duration::ZERO,
             open_files: Arc::new(Semaphore::new(OPEN_FILES)),
             ahead: Semaphore::new(LEAST_AHEAD / AHEAD_UNIT),
             load: AtomicU64::new(0),
             _keeps: Box::new(keeps),
         };
+        let asked = Instant::now();
         let version = session.ask(session.raw.init()).await?;
+        session.greeting = asked.elapsed();
         if version.version != 3 {
             let text = format!("it speaks version {}, not 3", version.version);
             return Err(Failure::Unsupported(text));
@@ -202,15 +207,20 @@ impl Session {
 
     async fn ask_for_limits(&self) -> Result<Pieces, Failure> {
         let asked = Instant::now();
+        let mut round_trip = self.greeting;
         let limits = match self.offers.limits {
             true => match self.ask(self.raw.limits()).await {
-                Ok(limits) => Limits::from(limits),
+                Ok(limits) => {
+                    // The server was still getting ready when it was greeted.
+                    round_trip = round_trip.min(asked.elapsed());
+                    Limits::from(limits)
+                }
                 Err(failure) if failure.is_lost() => return Err(failure),
                 Err(_) => Limits::default(),
             },
             false => Limits::default(),
         };
-        self.ahead.add_permits((ahead(asked.elapsed()) - LEAST_AHEAD) / AHEAD_UNIT);
+        self.ahead.add_permits((ahead(round_trip) - LEAST_AHEAD) / AHEAD_UNIT);
         let piece = |limit: Option<u64>, most: u64| match limit {
             // A limit below 1 KiB is a mistake.
             Some(limit) => limit.clamp(1 << 10, most) as u32,
