@@ -17,38 +17,16 @@ use crate::failure::Failure;
 use crate::wire::{LONGEST_PACKET, Pulse, Wire};
 
 pub(crate) use file::File;
+use measure::{AHEAD_UNIT, LEAST_AHEAD, Pieces, ahead};
 
 mod file;
+mod measure;
 
 /// Files and folders open at once in one session.
 ///
 /// OpenSSH numbers them from 0 on and takes the lowest free number; the library takes the numbers for
 /// text, which fails from 128 on. Some servers allow no more than about 100.
 const OPEN_FILES: usize = 90;
-
-/// How much is read or written with one request where the server names no limits: what every server has
-/// to support.
-const PIECE: u64 = 32 << 10;
-
-/// The most that is read with one request. OpenSSH's own limit, with room for the packet's head.
-const LARGEST_READ: u64 = 255 << 10;
-
-/// The most that is written with one request. With OpenSSH on the loopback interface, requests of 255 KiB
-/// were a quarter slower.
-const LARGEST_WRITE: u64 = 32 << 10;
-
-/// How many bytes a session may have asked for and not have yet, at least. Where the server is near, more would
-/// only wait in buffers: 20 MiB were a tenth slower on the loopback interface.
-const LEAST_AHEAD: usize = 4 << 20;
-
-/// Where the server is far away, as many as come in a round trip over a line with this many bytes a second.
-const FAST_LINE: u64 = 400 << 20;
-
-/// And at most so many.
-const MOST_AHEAD: usize = 32 << 20;
-
-/// In what unit these bytes are counted.
-const AHEAD_UNIT: usize = 1 << 10;
 
 /// How much of what a server says is shown.
 const LONGEST_SAYING: usize = 200;
@@ -77,15 +55,6 @@ pub(crate) struct Offers {
     fsync: bool,
     statvfs: bool,
     limits: bool,
-}
-
-/// How much to ask for at once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pieces {
-    /// The most to read with one request, in bytes.
-    pub(crate) read: u32,
-    /// The most to write with one request, in bytes.
-    pub(crate) write: u32,
 }
 
 impl Offers {
@@ -221,13 +190,7 @@ impl Session {
             false => Limits::default(),
         };
         self.ahead.add_permits((ahead(round_trip) - LEAST_AHEAD) / AHEAD_UNIT);
-        let piece = |limit: Option<u64>, most: u64| match limit {
-            // A limit below 1 KiB is a mistake.
-            Some(limit) => limit.clamp(1 << 10, most) as u32,
-            None => PIECE as u32,
-        };
-        let read = piece(limits.read_len, LARGEST_READ);
-        Ok(Pieces { read, write: piece(limits.write_len, LARGEST_WRITE) })
+        Ok(Pieces::within(&limits))
     }
 
     pub(crate) fn offers(&self) -> Offers {
@@ -466,12 +429,6 @@ impl Drop for Burden {
 /// Leave to have something under way. Kept until the server is done with it, so that what is under way
 /// stays bounded even if callers are dropped.
 pub(crate) type Permit = Arc<OwnedSemaphorePermit>;
-
-/// How many bytes to ask for ahead where a round trip takes so long.
-fn ahead(round_trip: Duration) -> usize {
-    let bytes = round_trip.as_secs_f64() * FAST_LINE as f64;
-    (bytes as usize).clamp(LEAST_AHEAD, MOST_AHEAD)
-}
 
 fn permissions(mode: u32) -> FileAttributes {
     FileAttributes { permissions: Some(mode), ..FileAttributes::empty() }

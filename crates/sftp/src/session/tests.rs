@@ -312,12 +312,3 @@ async fn a_handle_that_the_library_mangles_is_told() {
     let Err(failure) = session.open("file", permit().await).await else { panic!("it is open") };
     assert!(failure.to_string().contains("in a way that is not supported"), "{failure}");
 }
-
-#[test]
-fn far_servers_are_asked_for_more_ahead_than_near_ones() {
-    let ahead = |milliseconds| super::ahead(Duration::from_millis(milliseconds));
-    assert_eq!(ahead(0), 4 << 20);
-    assert_eq!(ahead(10), 4 << 20);
-    assert!((16 << 20..17 << 20).contains(&ahead(40)));
-    assert_eq!(ahead(10_000), 32 << 20);
-}
