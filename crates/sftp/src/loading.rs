@@ -45,6 +45,7 @@ impl Loading<'_> {
             Extent::Range { offset, length } => self.range(&mut file, size, offset, length).await?,
             Extent::Whole => self.whole(&mut file, size).await?,
         };
+        file.end_turn();
         Ok(Loaded { content, mode })
     }
 
@@ -61,9 +62,7 @@ impl Loading<'_> {
         }
         self.transfer(file, length).await?;
         let _burden = self.session.burden(length as u64);
-        let content = transfer::read(file, offset, length, self.buffers).await?;
-        file.rest();
-        Ok(content)
+        transfer::read(file, offset, length, self.buffers).await
     }
 
     async fn whole(&self, file: &mut File, mut size: u64) -> Result<Bytes, Failure> {
@@ -79,10 +78,7 @@ impl Loading<'_> {
             // What was opened may be younger than what was measured.
             match stat?.size {
                 Some(found) if found != size => size = found,
-                _ => {
-                    file.rest();
-                    return content;
-                }
+                _ => return content,
             }
         }
     }
@@ -90,9 +86,10 @@ impl Loading<'_> {
     /// Waits until so much may be transferred. Until all of it has come, or the file is closed, nobody else
     /// has this turn.
     async fn transfer(&self, file: &mut File, length: usize) -> Result<(), Failure> {
-        file.rest();
+        // Not while it has one: there may be no other.
+        file.end_turn();
         if length > SMALL {
-            file.work(self.turns.transfer().await?);
+            file.begin_turn(self.turns.transfer().await?);
         }
         Ok(())
     }

@@ -10,9 +10,9 @@ use crate::session::Permit;
 /// Small things that are done at the same time.
 const ERRANDS: usize = 64;
 
-/// So many times as many files as transfers may be open to be read. While some are being read, others are
-/// opened, so that a transfer is followed by the next one and not by a round trip.
-const OPEN_A_TRANSFER: usize = 3;
+/// How many large files may be open to be read, for each transfer. While some are being read, others are opened,
+/// so that a transfer is followed by the next one and not by a round trip.
+const FILES_A_TRANSFER: usize = 3;
 
 /// Hands out turns. A turn is kept for as long as the permit lives.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl Turns {
             |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
             transfers: semaphore(transfers),
-            readings: semaphore(transfers.saturating_mul(OPEN_A_TRANSFER)),
+            readings: semaphore(transfers.saturating_mul(FILES_A_TRANSFER)),
             errands: semaphore(ERRANDS),
         }
     }

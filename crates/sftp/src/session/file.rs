@@ -37,14 +37,14 @@ impl File {
     }
 
     /// Takes up this turn as well, for what is going to be read.
-    pub(crate) fn work(&mut self, turn: Permit) {
+    pub(crate) fn begin_turn(&mut self, turn: Permit) {
         if let Some(held) = &mut self.held {
             held.turn = Some(turn);
         }
     }
 
     /// Gives the turn back: what was to be read has come.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn end_turn(&mut self) {
         if let Some(held) = &mut self.held {
             held.turn = None;
         }

@@ -312,3 +312,24 @@ async fn a_handle_that_the_library_mangles_is_told() {
     let Err(failure) = session.open("file", permit().await).await else { panic!("it is open") };
     assert!(failure.to_string().contains("in a way that is not supported"), "{failure}");
 }
+
+#[tokio::test]
+async fn a_turn_ends_with_what_was_read_or_with_the_file() {
+    let session = session_with(|(kind, number, _)| match kind {
+        OPEN => handle(number),
+        _ => status(number, 0),
+    })
+    .await
+    .unwrap();
+    let turns = Arc::new(Semaphore::new(1));
+    let turn = async || Arc::new(Arc::clone(&turns).acquire_owned().await.unwrap());
+    let mut read = open(&session).await;
+    read.begin_turn(turn().await);
+    read.end_turn();
+    assert_eq!(turns.available_permits(), 1, "it is still open");
+    let mut dropped = open(&session).await;
+    dropped.begin_turn(turn().await);
+    drop(dropped);
+    assert_eq!(turns.available_permits(), 0, "the server may still be sending");
+    tokio::time::timeout(Duration::from_secs(10), turn()).await.expect("the file is closed");
+}
