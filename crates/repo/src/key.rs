@@ -16,6 +16,10 @@ use crate::identity::Identity;
 use crate::json;
 use crate::time::Timestamp;
 
+mod scrypt;
+
+use scrypt::Cost;
+
 /// A repository password. Zeroed when dropped; its `Debug` shows nothing.
 #[derive(Clone)]
 pub struct Password(Zeroizing<Vec<u8>>);
@@ -68,7 +72,7 @@ const CALIBRATE_TIME: Duration = Duration::from_millis(500);
 
 impl ScryptParams {
     /// Refuses what cannot be right, and what would cost too much.
-    fn validate(self) -> Result<scrypt::Params, String> {
+    fn validate(self) -> Result<Cost, String> {
         let fault = |what: &str| Err(format!("its scrypt parameters {what}"));
         if !self.n.is_power_of_two() || self.n < 2 || self.r == 0 || self.p == 0 {
             return fault("are not valid");
@@ -83,8 +87,7 @@ impl ScryptParams {
             return fault("ask for too much work");
         }
         let log_n = self.n.trailing_zeros() as u8; // below 64
-        scrypt::Params::new(log_n, self.r, self.p)
-            .map_err(|_| "its scrypt parameters are not valid".to_owned())
+        Ok(Cost { log_n, r: self.r, p: self.p })
     }
 
     /// Parameters that cost about half a second of one core here, and no more than 60 MiB: restic's
@@ -107,10 +110,10 @@ impl ScryptParams {
 
 /// 64 bytes of key material from a password.
 fn derive(password: &[u8], salt: &[u8], params: ScryptParams) -> Result<Key, String> {
-    let params = params.validate()?;
+    let cost = params.validate()?;
     let mut material = Zeroizing::new([0; 64]);
-    scrypt::scrypt(password, salt, &params, &mut *material)
-        .map_err(|_| "its scrypt parameters are not valid".to_owned())?;
+    scrypt::derive(password, salt, cost, MAX_MEMORY as usize, &mut *material)
+        .ok_or("its scrypt parameters are not valid")?;
     Ok(Key::from_material(&material))
 }
 
