@@ -213,9 +213,9 @@ impl Lock {
         options: &LockOptions,
         work: impl AsyncFn() -> Result<T>,
     ) -> Result<(Self, T)> {
-        let lock = Self::claim(repository, kind, options).await?;
+        let lock = Self::claim(repository, kind, options, &[]).await?;
         // The verdict on the lock comes first, whatever became of the work.
-        let (confirmed, done) = tokio::join!(lock.confirm(repository, kind), work());
+        let (confirmed, done) = tokio::join!(lock.confirm(repository, kind, &[]), work());
         match (confirmed, done) {
             (Ok(()), Ok(done)) => Ok((lock, done)),
             (Err(error), _) | (Ok(()), Err(error)) => {
@@ -240,16 +240,26 @@ impl Lock {
         options: &LockOptions,
         work: impl AsyncFn(Gate) -> Result<T, E>,
     ) -> Result<T, E> {
+        Self::work_with(repository, kind, options, async |_: &Self, gate| work(gate).await).await
+    }
+
+    /// As [`Self::work`], for work that asks something of its lock.
+    pub(crate) async fn work_with<T, E: From<Error>>(
+        repository: &Repository,
+        kind: LockKind,
+        options: &LockOptions,
+        work: impl AsyncFn(&Self, Gate) -> Result<T, E>,
+    ) -> Result<T, E> {
         let attempt = async || {
-            let lock = Self::claim(repository, kind, options).await?;
+            let lock = Self::claim(repository, kind, options, &[]).await?;
             let (opener, gate) = Gate::closed();
             let confirmed = async {
-                lock.confirm(repository, kind).await?;
+                lock.confirm(repository, kind, &[]).await?;
                 opener.open();
                 Result::Ok(())
             };
             let done = async {
-                let begun = pin!(work(gate));
+                let begun = pin!(work(&lock, gate));
                 let confirmed = pin!(confirmed);
                 match future::select(confirmed, begun).await {
                     Either::Left((confirmed, begun)) => match confirmed {
@@ -270,16 +280,44 @@ impl Lock {
         retrying(options, attempt).await?
     }
 
-    /// Stores a lock, unless others are in the way.
-    async fn claim(repository: &Repository, kind: LockKind, options: &LockOptions) -> Result<Self> {
-        file::check(repository, kind, None).await?;
+    /// Takes a further lock for the holder of this one, who then holds both: this one is not in its way. So a shared
+    /// lock need not be given back before an exclusive one is had. There is no second try, whatever the options
+    /// say: two who wait like this would wait for each other.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub async fn acquire_another(
+        &self,
+        repository: &Repository,
+        kind: LockKind,
+        options: &LockOptions,
+    ) -> Result<Self> {
+        let another = Self::claim(repository, kind, options, &[self]).await?;
+        match another.confirm(repository, kind, &[self]).await {
+            Ok(()) => Ok(another),
+            Err(error) => {
+                another.release().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Stores a lock, unless others than the owner of `own` are in the way.
+    async fn claim(
+        repository: &Repository,
+        kind: LockKind,
+        options: &LockOptions,
+        own: &[&Self],
+    ) -> Result<Self> {
+        file::check(repository, kind, &ids(own)).await?;
         Self::store(repository, kind, options).await
     }
 
     /// Waits, and looks for others again.
-    async fn confirm(&self, repository: &Repository, kind: LockKind) -> Result<()> {
+    async fn confirm(&self, repository: &Repository, kind: LockKind, own: &[&Self]) -> Result<()> {
         sleep(SETTLE).await;
-        file::check(repository, kind, self.id()).await
+        let own = [own, &[self]].concat();
+        file::check(repository, kind, &ids(&own)).await
     }
 
     async fn store(repository: &Repository, kind: LockKind, options: &LockOptions) -> Result<Self> {
@@ -342,6 +380,11 @@ impl Lock {
             Err(error) => Err(Error::LockLost { reason: error.to_string() }),
         }
     }
+}
+
+/// The present names of these locks.
+fn ids(locks: &[&Lock]) -> Vec<Id> {
+    locks.iter().filter_map(|lock| lock.id()).collect()
 }
 
 /// Tries to take a lock until it is had, or trying is no longer allowed.

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::blob::{BlobEntry, BlobHandle, BlobType};
@@ -49,6 +49,8 @@ struct Shared {
     data: OpenPacks,
     tree: OpenPacks,
     counters: Counters,
+    /// How many bytes of packs were stored.
+    stored: watch::Sender<u64>,
     /// The index files that were stored.
     index_files: Mutex<Vec<Id>>,
 }
@@ -98,6 +100,7 @@ impl Packer {
             data: OpenPacks::default(),
             tree: OpenPacks::default(),
             counters: Counters::default(),
+            stored: watch::Sender::new(0),
             index_files: Mutex::default(),
         });
         // One pack may wait while all connections are busy; after that the workers do.
@@ -121,6 +124,11 @@ impl Packer {
             plaintext: read(added),
             stored: read(stored),
         }
+    }
+
+    /// How many bytes of packs were stored so far, and what more of them is from now on.
+    pub(crate) fn stored(&self) -> watch::Receiver<u64> {
+        self.shared.stored.subscribe()
     }
 
     /// Stores a blob unless it is known. Blocks while the storage is behind, so it must not be called
@@ -279,7 +287,9 @@ impl Shared {
         if let Some(cache) = self.repository.cache() {
             cache.expect(id, &entries);
         }
+        let length = bytes.len() as u64;
         self.repository.backend().save(&Handle::new(FileType::Pack, id), bytes.into()).await?;
+        self.stored.send_modify(|stored| *stored += length);
         self.index.add_pack(id, &entries);
         while let Some(file) = self.index.take_full() {
             self.save_index(file).await?;

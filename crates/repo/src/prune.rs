@@ -18,9 +18,10 @@
 //! 3. [`Unlisted::remove`] removes the packs, which nobody can know of any more, while the lock is a shared
 //!    one again.
 //!
-//! Before the second step there is a moment without a lock. Should another prune come first there, the
-//! index files that the plan is about are gone; that is noticed, and the rest is left to the next run
-//! ([`Error::Overtaken`]).
+//! The exclusive lock is taken beside the shared one, and settles while the last packs are stored. If others are at
+//! work then, the shared one is given back first, and there is a moment without a lock. Should another prune come
+//! first there, the index files that the plan is about are gone; that is noticed, and the rest is left to the next
+//! run ([`Error::Overtaken`]).
 //!
 //! [`Prune::run`] takes the locks in this order. Why no order of steps of several programs loses a blob,
 //! and what a kill after each step leaves behind, is the subject of `doc/locking.md`.
@@ -28,8 +29,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::error::{Error, Result};
-use crate::lock::{Lock, LockHolder, LockKind, LockOptions, SETTLE};
+use crate::lock::{Gate, Lock, LockHolder, LockKind, LockOptions, SETTLE};
 use crate::progress::Progress;
 use crate::repository::Repository;
 
@@ -122,33 +125,43 @@ impl Prune<'_> {
         let outcome = |statistics, end, exclusive| {
             Ok(Outcome { statistics, end, elapsed: started.elapsed(), exclusive })
         };
-        let prepared = Lock::work(repository, LockKind::Shared, self.locks, async |gate| {
-            let repository = repository.behind(&gate);
-            let plan = Plan::make(&repository, &self.options, &self.progress).await?;
+        let prepare = async |shared: &Lock, gate: Gate| {
+            let gated = repository.behind(&gate);
+            let plan = Plan::make(&gated, &self.options, &self.progress).await?;
             let statistics = plan.statistics().clone();
             if !planned(&statistics) || plan.is_nothing() {
                 return Ok::<_, Error>((statistics, None));
             }
-            Ok((statistics, Some(plan.repack(&repository, &self.progress).await?)))
-        });
-        let (statistics, repacked) = prepared.await?;
-        let Some(repacked) = repacked else {
+            let (ending, ends) = oneshot::channel();
+            let (repacked, alone) = futures_util::join!(
+                plan.repack_and_tell(&gated, &self.progress, ending),
+                self.alone_early(repository, shared, ends),
+            );
+            Ok((statistics, Some((repacked?, alone?))))
+        };
+        let (statistics, prepared) =
+            Lock::work_with(repository, LockKind::Shared, self.locks, prepare).await?;
+        let Some((repacked, alone)) = prepared else {
             return outcome(statistics, End::Nothing, Duration::ZERO);
         };
-        let lock = match Lock::acquire(repository, LockKind::Exclusive, self.locks).await {
-            Ok(lock) => lock,
+        let alone = match alone {
+            Some(alone) => Ok(alone),
+            None => {
+                Lock::acquire(repository, LockKind::Exclusive, self.locks).await.map(Alone::now)
+            }
+        };
+        let Alone { lock, since } = match alone {
+            Ok(alone) => alone,
             Err(Error::Locked { holders }) => {
                 return outcome(statistics, End::Postponed(holders), Duration::ZERO);
             }
             Err(error) => return Err(error),
         };
-        let alone = Instant::now();
         let mut exclusive = Duration::ZERO;
         let sweep = async {
             let unlisted = repacked.unlist(repository, &self.progress).await?;
             lock.share();
-            // With the time in which the lock was settling.
-            exclusive = SETTLE + alone.elapsed();
+            exclusive = since.elapsed();
             let removing = Instant::now();
             let swept = unlisted.remove(repository, &self.progress).await;
             // The lock's old file is there for a while yet, unless all is done before.
@@ -164,5 +177,38 @@ impl Prune<'_> {
         };
         released?;
         outcome(statistics, end, exclusive)
+    }
+
+    /// The exclusive lock, taken beside the shared one when `ending` is told, so that it settles while the rest is
+    /// copied. Nothing, if that is not told, or if others are at work: then there is time later.
+    async fn alone_early(
+        &self,
+        repository: &Repository,
+        shared: &Lock,
+        ending: oneshot::Receiver<()>,
+    ) -> Result<Option<Alone>> {
+        if ending.await.is_err() {
+            return Ok(None);
+        }
+        match shared.acquire_another(repository, LockKind::Exclusive, self.locks).await {
+            Ok(lock) => Ok(Some(Alone::now(lock))),
+            Err(Error::Locked { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The exclusive lock.
+struct Alone {
+    lock: Lock,
+    /// When everybody else was shut out.
+    since: Instant,
+}
+
+impl Alone {
+    /// A lock that has just settled.
+    fn now(lock: Lock) -> Self {
+        let now = Instant::now();
+        Self { lock, since: now.checked_sub(SETTLE).unwrap_or(now) }
     }
 }

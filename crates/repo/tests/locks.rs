@@ -25,7 +25,7 @@ mod explorer;
 mod table;
 
 fn role(locks: &[LockKind]) -> Role {
-    Role { locks: locks.to_vec(), gated: false, shares: false, refreshes: 0 }
+    Role { locks: locks.to_vec(), gated: false, shares: false, excludes: false, refreshes: 0 }
 }
 
 fn scene(roles: impl IntoIterator<Item = Role>) -> Scene {
@@ -69,6 +69,17 @@ fn whoever_gives_a_shared_lock_back_to_be_alone_is_alone() {
     for other in [Shared, Exclusive] {
         let played = play(&scene([role(&[Shared, Exclusive]), role(&[other])]));
         assert!(ended(&played, "Done, Done") && ended(&played, "GaveWay, Done"), "{played:?}");
+    }
+}
+
+#[test]
+fn whoever_keeps_a_shared_lock_until_he_is_alone_is_alone_or_gives_way() {
+    for slow_list in [false, true] {
+        let keeping = Role { excludes: true, ..role(&[Shared]) };
+        for other in [role(&[Shared]), role(&[Exclusive]), keeping.clone()] {
+            let played = play(&Scene { slow_list, ..scene([keeping.clone(), other]) });
+            assert!(ended(&played, "Done, Done") && ended(&played, "GaveWay, Done"), "{played:?}");
+        }
     }
 }
 

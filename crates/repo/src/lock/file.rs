@@ -130,11 +130,11 @@ async fn load(repository: &Repository, id: Id) -> Result<Option<LockFile>> {
     }
 }
 
-/// Fails if there is a lock, other than `own`, that keeps out one of this kind.
+/// Fails if there is a lock, other than those of `own`, that keeps out one of this kind.
 ///
 /// Locks are not judged by age here: a stale one keeps others out until somebody removes it, as in
 /// restic.
-pub(super) async fn check(repository: &Repository, kind: LockKind, own: Option<Id>) -> Result<()> {
+pub(super) async fn check(repository: &Repository, kind: LockKind, own: &[Id]) -> Result<()> {
     let mut retries = RETRIES.iter();
     loop {
         match check_once(repository, kind, own).await {
@@ -150,7 +150,7 @@ pub(super) async fn check(repository: &Repository, kind: LockKind, own: Option<I
 /// How often the locks are listed again because one of them was gone when it was to be read.
 const RELISTINGS: usize = 5;
 
-async fn check_once(repository: &Repository, kind: LockKind, own: Option<Id>) -> Result<()> {
+async fn check_once(repository: &Repository, kind: LockKind, own: &[Id]) -> Result<()> {
     for _ in 0..RELISTINGS {
         if check_listed(repository, kind, own).await? {
             return Ok(());
@@ -162,7 +162,7 @@ async fn check_once(repository: &Repository, kind: LockKind, own: Option<Id>) ->
 
 /// Looks at the locks that are listed. `false` if one was gone when it was to be read: it may have been
 /// refreshed, so that its holder is still there, under a name that was not listed yet.
-async fn check_listed(repository: &Repository, kind: LockKind, own: Option<Id>) -> Result<bool> {
+async fn check_listed(repository: &Repository, kind: LockKind, own: &[Id]) -> Result<bool> {
     let mut holders = Vec::new();
     let hostname = Identity::current().hostname;
     let mut invalid = None;
@@ -186,10 +186,10 @@ async fn check_listed(repository: &Repository, kind: LockKind, own: Option<Id>) 
 
 async fn load_all(
     repository: &Repository,
-    except: Option<Id>,
+    except: &[Id],
 ) -> Result<Vec<(Id, Result<Option<LockFile>>)>> {
     let files = repository.list(FileType::Lock).await?;
-    let wanted = files.into_iter().filter(|file| Some(file.id) != except && file.size > 0);
+    let wanted = files.into_iter().filter(|file| !except.contains(&file.id) && file.size > 0);
     Ok(stream::iter(wanted)
         .map(|file| async move { (file.id, load(repository, file.id).await) })
         .buffer_unordered(repository.parallel_requests())
@@ -203,7 +203,7 @@ pub async fn list(repository: &Repository) -> Result<Vec<(Id, Result<LockHolder>
 }
 
 async fn list_on(repository: &Repository, hostname: &str) -> Result<Vec<(Id, Result<LockHolder>)>> {
-    let locks = load_all(repository, None).await?;
+    let locks = load_all(repository, &[]).await?;
     let holder = |id, lock: LockFile| lock.holder(id, hostname);
     let read = |(id, loaded): (Id, Result<Option<LockFile>>)| {
         Some((id, loaded.transpose()?.map(|lock| holder(id, lock))))

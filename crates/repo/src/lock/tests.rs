@@ -226,6 +226,37 @@ async fn an_exclusive_lock_becomes_a_shared_one_without_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_shares_may_take_the_exclusive_lock_as_well_if_nobody_else_is_there() {
+    let Workshop { repository, .. } = Workshop::new().await;
+    let options = options();
+    let shared = Lock::acquire(&repository, LockKind::Shared, &options).await.unwrap();
+    let guest = Lock::acquire(&repository, LockKind::Shared, &options).await.unwrap();
+    let refused = shared.acquire_another(&repository, LockKind::Exclusive, &options).await;
+    match refused {
+        Err(Error::Locked { holders }) => assert_eq!(Some(holders[0].id), guest.id()),
+        other => panic!("{other:?}"),
+    }
+    guest.release().await.unwrap();
+
+    let alone = shared.acquire_another(&repository, LockKind::Exclusive, &options);
+    let (refused, id) = tokio::join!(alone, rival(&repository));
+    assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+    assert_eq!(locks(&repository).await, 2, "what it stored for it is gone");
+    repository.backend().remove(&crate::Handle::new(FileType::Lock, id)).await.unwrap();
+
+    let alone = shared.acquire_another(&repository, LockKind::Exclusive, &options).await.unwrap();
+    for release in [Some(shared), None] {
+        let refused = Lock::acquire(&repository, LockKind::Shared, &options).await;
+        assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+        if let Some(shared) = release {
+            shared.release().await.unwrap();
+        }
+    }
+    alone.release().await.unwrap();
+    assert_eq!(locks(&repository).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lock_that_cannot_become_shared_at_once_becomes_it_later() {
     let Workshop { repository, mem } = Workshop::new().await;
     let fault = Arc::new(Fault::new(mem));

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::backend::FileInfo;
 use crate::blob::BlobType;
 use crate::error::{Error, Result};
@@ -13,7 +15,7 @@ use crate::index::{Index, Place};
 use crate::progress::Progress;
 use crate::prune::Options;
 use crate::prune::mark::Marked;
-use crate::prune::repack::{self, Repacked};
+use crate::prune::repack::{Repack, Repacked};
 use crate::prune::statistics::Statistics;
 use crate::prune::tally::{Kind, Places, Tallies, Tally};
 use crate::repository::{Repository, on_worker};
@@ -144,8 +146,20 @@ impl Plan {
         repository: &Repository,
         progress: &Arc<dyn Progress>,
     ) -> Result<Repacked> {
-        let Self { marked, decided, compress, .. } = self;
-        repack::repack(repository, marked, decided, compress, progress).await
+        self.repack_and_tell(repository, progress, oneshot::channel().0).await
+    }
+
+    /// As [`Self::repack`]; tells `ending` when it is almost done, unless that cannot be foreseen.
+    pub(super) async fn repack_and_tell(
+        self,
+        repository: &Repository,
+        progress: &Arc<dyn Progress>,
+        ending: oneshot::Sender<()>,
+    ) -> Result<Repacked> {
+        let Self { marked, decided, compress, statistics } = self;
+        let expected = statistics.repack.bytes.saturating_sub(statistics.repack_removed.bytes);
+        let repack = Repack { marked, decided, compress, expected };
+        repack.run(repository, progress, ending).await
     }
 }
 

@@ -1,9 +1,12 @@
 //! Copying what is needed into new packs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::backend::Extent;
 use crate::bench::{Bench, Benches};
@@ -12,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::handle::{FileType, Handle};
 use crate::id::Id;
 use crate::index::Index;
+use crate::lock::SETTLE;
 use crate::packer::Packer;
 use crate::progress::{Phase, Progress};
 use crate::prune::mark::Marked;
@@ -32,38 +36,76 @@ pub struct Repacked {
     pub(super) new_index_files: Vec<Id>,
 }
 
-/// Copies, and stores the new packs and their index files.
-pub(super) async fn repack(
-    repository: &Repository,
-    marked: Marked,
-    decided: Decided,
-    compress: bool,
-    progress: &Arc<dyn Progress>,
-) -> Result<Repacked> {
-    let numbers: Vec<usize> = (0..)
-        .zip(&decided.fates)
-        .filter(|(_, fate)| **fate == Fate::Repack)
-        .map(|(n, _)| n)
-        .collect();
-    if numbers.is_empty() {
-        return Ok(Repacked { marked, decided, new_index_files: Vec::new() });
+/// What is to be copied.
+pub(super) struct Repack {
+    pub(super) marked: Marked,
+    pub(super) decided: Decided,
+    /// Whether data is compressed that was not.
+    pub(super) compress: bool,
+    /// About how many bytes of packs that makes.
+    pub(super) expected: u64,
+}
+
+impl Repack {
+    /// Copies, and stores the new packs and their index files. Tells `ending` when that will take no longer than
+    /// a lock needs to settle.
+    pub(super) async fn run(
+        self,
+        repository: &Repository,
+        progress: &Arc<dyn Progress>,
+        ending: oneshot::Sender<()>,
+    ) -> Result<Repacked> {
+        let Self { marked, decided, compress, expected } = self;
+        let numbers: Vec<usize> = (0..)
+            .zip(&decided.fates)
+            .filter(|(_, fate)| **fate == Fate::Repack)
+            .map(|(n, _)| n)
+            .collect();
+        if numbers.is_empty() {
+            return Ok(Repacked { marked, decided, new_index_files: Vec::new() });
+        }
+        progress.begin(Phase::RepackPacks, Some(numbers.len() as u64));
+        // To the packer every blob is new. It stores no blob twice.
+        let packer = Packer::new(repository, Arc::new(Index::default()), false);
+        let stored = packer.stored();
+        let copier = Arc::new(Copier {
+            repository: repository.clone(),
+            index: Arc::clone(&marked.index),
+            benches: Arc::clone(repository.benches()),
+            packer,
+            compress: compress && repository.config().version >= 2,
+        });
+        let copied = async {
+            let copied = copy_all(&copier, &marked, &decided, numbers, progress).await;
+            let copier = Arc::into_inner(copier).expect("every task that held it has ended");
+            copied?;
+            copier.packer.finish_and_name().await
+        };
+        let told = async {
+            if is_almost_stored(stored, expected, SETTLE).await {
+                // Whoever does not want to know is not told.
+                let _ = ending.send(());
+            }
+            Ok(())
+        };
+        let ((_, new_index_files), ()) = futures_util::try_join!(copied, told)?;
+        progress.end(Phase::RepackPacks);
+        Ok(Repacked { marked, decided, new_index_files })
     }
-    progress.begin(Phase::RepackPacks, Some(numbers.len() as u64));
-    // To the packer every blob is new. It stores no blob twice.
-    let packer = Packer::new(repository, Arc::new(Index::default()), false);
-    let copier = Arc::new(Copier {
-        repository: repository.clone(),
-        index: Arc::clone(&marked.index),
-        benches: Arc::clone(repository.benches()),
-        packer,
-        compress: compress && repository.config().version >= 2,
-    });
-    let copied = copy_all(&copier, &marked, &decided, numbers, progress).await;
-    let copier = Arc::into_inner(copier).expect("every task that held it has ended");
-    copied?;
-    let (_, new_index_files) = copier.packer.finish_and_name().await?;
-    progress.end(Phase::RepackPacks);
-    Ok(Repacked { marked, decided, new_index_files })
+}
+
+/// Waits until what is left to store takes no longer than `time`, at the pace of what was stored so far. If it ends
+/// before it was foreseen, that is `false`.
+///
+/// What counts is what is stored, not what was read: the line to the server may be slower in that direction, and
+/// packs wait in between.
+async fn is_almost_stored(mut stored: watch::Receiver<u64>, expected: u64, time: Duration) -> bool {
+    let begun = Instant::now();
+    let is_almost_stored = |stored: &u64| {
+        let left = expected.saturating_sub(*stored) as f64;
+        *stored > 0 && begun.elapsed().as_secs_f64() * left / *stored as f64 <= time.as_secs_f64()
+    };
+    stored.wait_for(is_almost_stored).await.is_ok()
 }
 
 /// While one range of a pack is being copied, the next is being fetched; and there are more packs under
@@ -247,6 +289,34 @@ fn ranges(entries: Vec<BlobEntry>) -> Vec<Range> {
 mod tests {
     use super::*;
     use crate::blob::BlobHandle;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_foreseen_by_the_pace_so_far() {
+        let time = Duration::from_millis(200);
+        let (packs, a_pack) = (100, 10);
+        for (pace, foreseen) in [
+            (Duration::from_millis(10), Some(80)),
+            (Duration::from_millis(100), Some(98)),
+            (Duration::from_secs(5), None),
+        ] {
+            let stored = watch::Sender::new(0);
+            let mut almost =
+                tokio::spawn(is_almost_stored(stored.subscribe(), packs * a_pack, time));
+            let mut told = None;
+            for pack in 1..packs {
+                tokio::select! {
+                    biased;
+                    almost = &mut almost, if told.is_none() => {
+                        assert!(almost.unwrap());
+                        told = Some(pack);
+                    }
+                    () = tokio::time::sleep(pace) => {}
+                }
+                stored.send_replace(pack * a_pack);
+            }
+            assert!(told.unwrap_or(packs).abs_diff(foreseen.unwrap_or(packs)) <= 2, "{told:?}");
+        }
+    }
 
     #[test]
     fn neighbours_are_read_together_within_limits() {

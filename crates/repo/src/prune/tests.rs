@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::backend::Backend;
+use crate::backend::fault::{Fault, Operation, Rule};
 use crate::blob::BlobHandle;
 use crate::checker::{self, ReadData};
 use crate::handle::{FileType, Handle};
@@ -272,6 +274,48 @@ async fn without_the_exclusive_lock_the_work_is_kept_for_the_next_prune() {
     let report = two.workshop.assert_sound().await;
     assert_eq!((report.unused.len(), report.hints.len()), (0, 0));
     assert!(!two.has(0).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_exclusive_lock_settles_while_the_last_is_stored() {
+    let two = Two::new().await;
+    two.workshop.forget(two.snapshots[0]).await;
+    let slow = Arc::new(Fault::new(two.workshop.mem.clone()));
+    let a_while = Duration::from_secs(5);
+    slow.inject(Rule::delay(a_while).on(Operation::Save).of(FileType::Index).times(1));
+    let repository = two.workshop.repository.with_backend(Arc::clone(&slow) as Arc<dyn Backend>);
+    let prune = Prune { options: tight(), locks: &locks(), progress: silent() };
+    let outcome = prune.run(&repository, |_| true).await.unwrap();
+    assert!(matches!(outcome.end, End::Swept(_)), "{outcome:?}");
+    let saved = |file_type| {
+        let calls = slow.calls().into_iter();
+        calls.filter(move |call| {
+            (call.operation, call.file_type) == (Operation::Save, Some(file_type))
+        })
+    };
+    let index = saved(FileType::Index).next().unwrap();
+    let exclusive = saved(FileType::Lock).nth(1).unwrap();
+    assert!(exclusive.ended < index.ended, "{exclusive:?} {index:?}");
+    two.workshop.assert_sound().await;
+    assert_eq!(repository.list(FileType::Lock).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_who_leave_in_time_only_make_it_wait() {
+    let two = Two::new().await;
+    two.workshop.forget(two.snapshots[0]).await;
+    let repository = &two.workshop.repository;
+    let other = Lock::acquire(repository, LockKind::Shared, &locks()).await.unwrap();
+    let patient = LockOptions { retry: Duration::from_secs(60), ..locks() };
+    let prune = Prune { options: tight(), locks: &patient, progress: silent() };
+    let leaves = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        other.release().await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(prune.run(repository, |_| true), leaves);
+    assert!(matches!(outcome.unwrap().end, End::Swept(_)));
+    two.workshop.assert_sound().await;
+    assert_eq!(repository.list(FileType::Lock).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub struct Role {
     pub gated: bool,
     /// Whether it lets others in after its work, and goes on with a shared lock.
     pub shares: bool,
+    /// Whether it takes an exclusive lock after its work, before it gives the other back.
+    pub excludes: bool,
     /// How many times its lock is refreshed while it works.
     pub refreshes: usize,
 }
@@ -275,7 +277,12 @@ async fn act(who: usize, role: Role, repository: Repository, table: Table) {
                         table.turn(who, Step::Work).await;
                         table.becomes(who, Phase::Leaving);
                     }
-                    lock.release().await
+                    if role.excludes {
+                        table.enter(who, *kind);
+                        exclude(who, lock, &repository, &options, &table).await
+                    } else {
+                        lock.release().await
+                    }
                 }
                 Err(error) => Err(error),
             }
@@ -290,6 +297,26 @@ async fn act(who: usize, role: Role, repository: Repository, table: Table) {
         }
     }
     table.becomes(who, Phase::Done);
+}
+
+/// Works alone after it worked with others, without a moment in which it has no lock.
+async fn exclude(
+    who: usize,
+    lock: Lock,
+    repository: &Repository,
+    options: &LockOptions,
+    table: &Table,
+) -> Result<(), Error> {
+    let alone = lock.acquire_another(repository, LockKind::Exclusive, options).await;
+    if alone.is_err() {
+        table.becomes(who, Phase::Leaving);
+    }
+    lock.release().await?;
+    let alone = alone?;
+    table.enter(who, LockKind::Exclusive);
+    table.turn(who, Step::Work).await;
+    table.becomes(who, Phase::Leaving);
+    alone.release().await
 }
 
 /// Lets everybody go on until he waits for his turn. Whoever waits for a time to pass has it pass at

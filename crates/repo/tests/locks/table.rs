@@ -118,6 +118,7 @@ impl Table {
         let exclusive = kind == LockKind::Exclusive;
         for (other, phase) in state.phases.clone().into_iter().enumerate() {
             if let Phase::Working(other_exclusive) = phase
+                && other != who
                 && (exclusive || other_exclusive)
             {
                 state.violation = Some(format!("{who} is at work together with {other}"));
