@@ -14,11 +14,11 @@ use crate::session::{File, Permit, Session};
 /// Folders that are read at the same time.
 const FOLDERS: usize = 80;
 
-/// Requests for names that are under way for one folder: a server gives about 100 names at a time. At
-/// first there are [`FIRST`].
+/// Requests for names that are under way for one large folder: a server gives about 100 names at a time.
 const AHEAD: usize = 8;
 
-/// Two answers are the least that there are: some names, and that there are no more.
+/// The first requests. Two answers are the least that there are: some names, and that there are no more. Most folders
+/// need no others, so these are waited for.
 const FIRST: usize = 2;
 
 /// The most names that one listing may have. A server that goes on for ever has to end somewhere; 8
@@ -118,9 +118,9 @@ async fn each_name(
     mut each: impl FnMut(&str, crate::session::Stat),
 ) -> Result<(), Failure> {
     let mut asked = FuturesUnordered::new();
-    let mut ahead = FIRST;
-    let (mut more, mut count) = (true, 0);
+    let (mut more, mut lots, mut count) = (true, 0, 0);
     loop {
+        let ahead = if lots < FIRST { FIRST - lots } else { AHEAD };
         while more && asked.len() < ahead {
             asked.push(folder.names());
         }
@@ -128,7 +128,7 @@ async fn each_name(
             None => return Ok(()),
             Some(None) => more = false,
             Some(Some(names)) => {
-                ahead = AHEAD;
+                lots += 1;
                 // A lot without names should not be, and there may be no end of them.
                 count += if names.is_empty() { EMPTY_LOT } else { names.len() };
                 within_bounds(count)?;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use russh::client::{DisconnectReason, Handler, Session};
-use russh::keys::PublicKeyOrCertificate;
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
 
 use crate::error::Error;
 use crate::host_key::{Fingerprint, HostKeys, Trust};
@@ -43,6 +43,17 @@ impl Handler for Client {
             version: printable(&version),
         };
         Ok(())
+    }
+
+    /// What the server says after a login, while it is asked for a channel. Its answer is held back until this is
+    /// acknowledged (Nagle's algorithm), for which a kernel that has nothing else to send takes 40 ms. So it gets
+    /// something to send: a message that asks for nothing.
+    async fn openssh_ext_host_keys_announced(
+        &mut self,
+        _keys: Vec<PublicKey>,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        Ok(session.send_keepalive(false)?)
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Sessions with servers that answer nonsense, or too much, or nothing.
 
 use std::future::ready;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use restic_repo::buffers::Buffers;
@@ -303,6 +304,25 @@ async fn a_server_that_tells_no_sizes_is_asked_for_them() {
     let listed = list(&session).await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].id.to_hex().to_string().as_str(), listed[0].size), (id, 1234));
+}
+
+#[tokio::test]
+async fn a_small_folder_is_asked_for_names_twice_and_a_large_one_until_there_are_no_more() {
+    let id = "1234567890123456789012345678901234567890123456789012345678901234";
+    for (many, requests) in [(0, 2), (1, 2), (50, 51)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let mut lots = vec![vec![id]; many];
+        let session = folder_with(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            lots.pop()
+        });
+        let listed = list(&session.await).await.unwrap();
+        assert_eq!(listed.len(), many);
+        let asked = asked.load(Ordering::Relaxed);
+        // Of a large one a few more are asked for, since nobody knows where it ends.
+        assert!(asked == requests || many > 1 && asked < requests + 10, "{many}: {asked}");
+    }
 }
 
 #[tokio::test]
