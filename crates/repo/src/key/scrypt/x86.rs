@@ -28,7 +28,7 @@ impl Mixer {
     /// scrypt's ROMix (RFC 7914, 5) of every `lane` bytes, of which there are up to [`LANES`]; `n` is a power of
     /// two, `lane` a multiple of 128.
     pub(super) fn mix(self, lanes: &mut [u8], lane: usize, n: usize) {
-        let mut lanes: Vec<_> = lanes.chunks_exact_mut(lane).map(Lane::new).collect();
+        let mut lanes: Vec<_> = lanes.chunks_exact_mut(lane).collect();
         // SAFETY: `detect` found what the functions need.
         unsafe {
             match lanes.len() {
@@ -47,21 +47,11 @@ type Block = [__m128i; 4];
 /// Where in a block the words of the diagonals are.
 const DIAGONALS: [[usize; 4]; 4] = [[0, 5, 10, 15], [4, 9, 14, 3], [8, 13, 2, 7], [12, 1, 6, 11]];
 
-/// A lane and its memory.
-struct Lane<'l> {
-    bytes: &'l mut [u8],
-    /// What the lane was at the first `n` steps, as far as they are kept.
-    memory: Vec<Block>,
-}
-
-impl<'l> Lane<'l> {
-    fn new(bytes: &'l mut [u8]) -> Self {
-        Self { bytes, memory: Vec::new() }
-    }
-}
-
 /// The same block of `2 * G` lanes, two in each register.
 type Blocks<const G: usize> = [[__m256i; G]; 4];
+
+/// Which lanes are in the halves of each register.
+type Pairs<const G: usize> = [[usize; 2]; G];
 
 /// Mixes up to `2 * G` lanes, but at least one. Where there are fewer, the last is worked on twice, in halves of
 /// registers that would be idle otherwise.
@@ -69,24 +59,17 @@ type Blocks<const G: usize> = [[__m256i; G]; 4];
 /// Of `KEPT` steps one is kept in memory, and those between are made anew when they are needed. With several
 /// lanes that takes hardly longer than to wait for twice the memory, and memory that was never touched is dear.
 #[target_feature(enable = "avx2")]
-fn mix_lanes<const G: usize, const KEPT: usize>(lanes: &mut [Lane<'_>], n: usize) {
+fn mix_lanes<const G: usize, const KEPT: usize>(lanes: &mut [&mut [u8]], n: usize) {
     let last = lanes.len() - 1;
-    let pairs: [[usize; 2]; G] = from_fn(|pair| [(2 * pair).min(last), (2 * pair + 1).min(last)]);
-    let length = lanes[0].bytes.len() / BLOCK;
+    let pairs: Pairs<G> = from_fn(|pair| [(2 * pair).min(last), (2 * pair + 1).min(last)]);
+    let length = lanes[0].len() / BLOCK;
     let mut state: Vec<Blocks<G>> = (0..length).map(|at| load(lanes, &pairs, at)).collect();
     let mut mixed = state.clone();
 
-    let mut kept = Vec::with_capacity(length);
-    for lane in lanes.iter_mut() {
-        lane.memory.reserve_exact(n / KEPT * length);
-    }
+    let mut memory = Memory::<KEPT>::new(lanes.len(), length, n);
     for step in 0..n {
         if step.is_multiple_of(KEPT) {
-            for (number, lane) in lanes.iter_mut().enumerate() {
-                kept.clear();
-                kept.extend(state.iter().map(|blocks| of_lane(blocks, number)));
-                lane.memory.extend_from_slice(&kept);
-            }
+            memory.keep(&state);
         }
         mix_blocks(&state, &mut mixed);
         std::mem::swap(&mut state, &mut mixed);
@@ -99,34 +82,7 @@ fn mix_lanes<const G: usize, const KEPT: usize>(lanes: &mut [Lane<'_>], n: usize
             [_mm256_extract_epi32::<0>(end), _mm256_extract_epi32::<4>(end)]
                 .map(|word| word as u32 as usize & (n - 1))
         });
-        let kept: [[&[Block]; 2]; G] = from_fn(|pair| {
-            from_fn(|half| {
-                let row = steps[pair][half] / KEPT;
-                &lanes[pairs[pair][half]].memory[row * length..][..length]
-            })
-        });
-        for (at, blocks) in earlier.iter_mut().enumerate() {
-            *blocks = from_fn(|row| {
-                from_fn(|pair| {
-                    let [low, high] = kept[pair];
-                    _mm256_set_m128i(high[at][row], low[at][row])
-                })
-            });
-        }
-        let misses = steps.map(|pair| pair.map(|step| step % KEPT != 0));
-        if misses.as_flattened().contains(&true) {
-            mix_blocks(&earlier, &mut mixed);
-            let masks = misses.map(|[low, high]| {
-                _mm256_set_m128i(_mm_set1_epi32(-i32::from(high)), _mm_set1_epi32(-i32::from(low)))
-            });
-            for (kept, next) in earlier.iter_mut().zip(&mixed) {
-                *kept = from_fn(|row| {
-                    from_fn(|pair| {
-                        _mm256_blendv_epi8(kept[row][pair], next[row][pair], masks[pair])
-                    })
-                });
-            }
-        }
+        memory.recall(&steps, &pairs, &mut earlier, &mut mixed);
         for (blocks, earlier) in state.iter_mut().zip(&earlier) {
             *blocks = xor(*blocks, *earlier);
         }
@@ -135,8 +91,73 @@ fn mix_lanes<const G: usize, const KEPT: usize>(lanes: &mut [Lane<'_>], n: usize
     }
 
     for (number, lane) in lanes.iter_mut().enumerate() {
-        for (bytes, blocks) in lane.bytes.chunks_exact_mut(BLOCK).zip(&state) {
+        for (bytes, blocks) in lane.chunks_exact_mut(BLOCK).zip(&state) {
             store(of_lane(blocks, number), bytes);
+        }
+    }
+}
+
+/// What lanes were at each of their first steps.
+struct Memory<const KEPT: usize> {
+    lanes: usize,
+    length: usize,
+    /// The kept steps: of each the blocks of the first lane, then those of the next.
+    blocks: Vec<Block>,
+}
+
+impl<const KEPT: usize> Memory<KEPT> {
+    fn new(lanes: usize, length: usize, n: usize) -> Self {
+        Self { lanes, length, blocks: Vec::with_capacity(n / KEPT * lanes * length) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn keep<const G: usize>(&mut self, state: &[Blocks<G>]) {
+        for lane in 0..self.lanes {
+            self.blocks.extend(state.iter().map(|blocks| of_lane(blocks, lane)));
+        }
+    }
+
+    /// What the lanes were at some step of each. `scratch` is as long as that.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn recall<const G: usize>(
+        &self,
+        steps: &[[usize; 2]; G],
+        pairs: &Pairs<G>,
+        recalled: &mut [Blocks<G>],
+        scratch: &mut [Blocks<G>],
+    ) {
+        let kept: [[&[Block]; 2]; G] = from_fn(|pair| {
+            from_fn(|half| {
+                let at = steps[pair][half] / KEPT * self.lanes + pairs[pair][half];
+                &self.blocks[at * self.length..][..self.length]
+            })
+        });
+        for (at, blocks) in recalled.iter_mut().enumerate() {
+            *blocks = from_fn(|row| {
+                from_fn(|pair| {
+                    let [low, high] = kept[pair];
+                    _mm256_set_m128i(high[at][row], low[at][row])
+                })
+            });
+        }
+        for behind in 1..KEPT {
+            let misses = steps.map(|pair| pair.map(|step| step % KEPT >= behind));
+            if !misses.as_flattened().contains(&true) {
+                return;
+            }
+            mix_blocks(recalled, scratch);
+            let masks = misses.map(|[low, high]| {
+                _mm256_set_m128i(_mm_set1_epi32(-i32::from(high)), _mm_set1_epi32(-i32::from(low)))
+            });
+            for (blocks, next) in recalled.iter_mut().zip(&*scratch) {
+                *blocks = from_fn(|row| {
+                    from_fn(|pair| {
+                        _mm256_blendv_epi8(blocks[row][pair], next[row][pair], masks[pair])
+                    })
+                });
+            }
         }
     }
 }
@@ -213,9 +234,9 @@ fn of_lane<const G: usize>(blocks: &Blocks<G>, number: usize) -> Block {
 
 /// The blocks at this place in all lanes.
 #[target_feature(enable = "avx2")]
-fn load<const G: usize>(lanes: &[Lane<'_>], pairs: &[[usize; 2]; G], at: usize) -> Blocks<G> {
+fn load<const G: usize>(lanes: &[&mut [u8]], pairs: &[[usize; 2]; G], at: usize) -> Blocks<G> {
     let row = |number: usize, row: usize| {
-        let block = &lanes[number].bytes[at * BLOCK..][..BLOCK];
+        let block = &lanes[number][at * BLOCK..][..BLOCK];
         let [a, b, c, d] = DIAGONALS[row].map(|place| {
             let word = &block[4 * place..][..4];
             i32::from_le_bytes([word[0], word[1], word[2], word[3]])
