@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::handle::{FileType, Handle};
 use crate::id::Id;
 use crate::index::Index;
-use crate::lock::SETTLE;
 use crate::packer::Packer;
 use crate::progress::{Phase, Progress};
 use crate::prune::mark::Marked;
@@ -27,6 +26,9 @@ use crate::sha256;
 const MAX_GAP: u64 = 256 << 10;
 /// The largest range that is read at once, in bytes.
 const MAX_RANGE: u64 = 4 << 20;
+/// How long before its end, as far as that can be foreseen, copying tells of it. A bit longer than a lock needs to
+/// settle: it has to be stored first, and packs are stored one by one, with nothing to tell in between.
+const ENDING: Duration = Duration::from_millis(300);
 
 /// A plan of which only the last step is left.
 pub struct Repacked {
@@ -48,7 +50,7 @@ pub(super) struct Repack {
 
 impl Repack {
     /// Copies, and stores the new packs and their index files. Tells `ending` when that will take no longer than
-    /// a lock needs to settle.
+    /// [`ENDING`].
     pub(super) async fn run(
         self,
         repository: &Repository,
@@ -82,7 +84,7 @@ impl Repack {
             copier.packer.finish_and_name().await
         };
         let told = async {
-            if is_almost_stored(stored, expected, SETTLE).await {
+            if is_almost_stored(stored, expected, ENDING).await {
                 // Whoever does not want to know is not told.
                 let _ = ending.send(());
             }
@@ -216,7 +218,7 @@ impl Copier {
     /// sound, need not be compressed and sealed again. Returns those that are not to be taken like that.
     fn store(&self, range: &Range, sealed: &[u8], bench: &mut Bench) -> Result<Vec<BlobEntry>> {
         let mut left = Vec::new();
-        for entries in range.entries.chunks(2) {
+        for entries in range.entries.chunks(4) {
             let mut opened = Vec::with_capacity(entries.len());
             for entry in entries {
                 let at = (u64::from(entry.offset) - range.start) as usize;
