@@ -5,10 +5,8 @@
 //! side by side take little longer than one. Every command pays for this before anything else can begin: with
 //! six lanes, as restic's keys have them on such a machine, two processors take 0.14 s instead of 0.22.
 
-use pbkdf2::pbkdf2_hmac;
-use sha2::Sha256;
-use zeroize::Zeroizing;
-
+#[cfg(target_arch = "x86_64")]
+mod side_by_side;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -23,20 +21,9 @@ pub(super) struct Cost {
     pub p: u32,
 }
 
-impl Cost {
-    /// The bytes that go through a lane, at its beginning and at its end.
-    fn lane(self) -> usize {
-        128 * self.r as usize
-    }
-
-    /// The bytes of memory that a lane takes at most while it is worked on.
-    fn memory(self) -> usize {
-        self.lane() << self.log_n
-    }
-}
-
-/// Key material from a password, or nothing if the library does not take the cost. All lanes that are worked on at
-/// the same time take at most `memory` bytes, but there is always one.
+/// Key material from a password, or nothing if the library does not take the cost. Lanes that are worked on side by
+/// side take at most `memory` bytes together.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "none are side by side"))]
 pub(super) fn derive(
     password: &[u8],
     salt: &[u8],
@@ -45,11 +32,7 @@ pub(super) fn derive(
     material: &mut [u8],
 ) -> Option<()> {
     #[cfg(target_arch = "x86_64")]
-    if let Some(mixer) = x86::Mixer::detect() {
-        let mut lanes = Zeroizing::new(vec![0; cost.lane() * cost.p as usize]);
-        pbkdf2_hmac::<Sha256>(password, salt, 1, &mut lanes);
-        mix_all(mixer, &mut lanes, cost, memory);
-        pbkdf2_hmac::<Sha256>(password, &lanes, 1, material);
+    if side_by_side::derive(password, salt, cost, memory, material) {
         return Some(());
     }
     by_library(password, salt, cost, material)
@@ -59,35 +42,6 @@ pub(super) fn derive(
 fn by_library(password: &[u8], salt: &[u8], cost: Cost, material: &mut [u8]) -> Option<()> {
     let params = ::scrypt::Params::new(cost.log_n, cost.r, cost.p).ok()?;
     ::scrypt::scrypt(password, salt, &params, material).ok()
-}
-
-/// Works on all lanes, on as many processors as there are.
-#[cfg(target_arch = "x86_64")]
-fn mix_all(mixer: x86::Mixer, lanes: &mut [u8], cost: Cost, memory: usize) {
-    use std::sync::{Mutex, PoisonError};
-    use std::thread;
-
-    let at_once = (memory / cost.memory()).max(1);
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let group = (cost.p as usize).div_ceil(threads).min(x86::LANES).min(at_once);
-    let groups = lanes.chunks_mut(group * cost.lane());
-    let threads = threads.min(groups.len()).min(at_once / group);
-
-    let groups = Mutex::new(groups);
-    let work = || {
-        // In a function of its own, so that the lock ends before the work begins.
-        let next = || groups.lock().unwrap_or_else(PoisonError::into_inner).next();
-        while let Some(group) = next() {
-            mixer.mix(group, cost.lane(), 1 << cost.log_n);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            // Where there is no further thread to be had, those that are there do the work.
-            let _ = thread::Builder::new().name("scrypt".into()).spawn_scoped(scope, work);
-        }
-        work();
-    });
 }
 
 #[cfg(test)]
@@ -138,7 +92,7 @@ mod tests {
             let cost = Cost { log_n, r, p };
             let mut expected = [0; 64];
             by_library(&password, &salt, cost, &mut expected).expect("valid parameters");
-            let memory = lanes_at_once * cost.memory();
+            let memory = (lanes_at_once * 128 * r as usize) << log_n;
             prop_assert_eq!(derived(&password, &salt, cost, memory), expected);
         }
     }
