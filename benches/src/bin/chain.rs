@@ -11,9 +11,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use one_restic::arenas;
+use one_restic::allocator::{Allocator, keep_few_arenas};
 use one_restic::disk_source::BackupFile;
-use one_restic::large_pages::LargePages;
 use restic_repo::backend::local::Local;
 use restic_repo::dump::{self, Sink};
 use restic_repo::key::Password;
@@ -26,7 +25,7 @@ use virtual_disk::{Chain, Source};
 
 /// As the program has it.
 #[global_allocator]
-static ALLOCATOR: LargePages<std::alloc::System> = LargePages(std::alloc::System);
+static ALLOCATOR: Allocator = Allocator;
 
 /// What all files of the chain share for what they have read, in bytes: as the program has it.
 const CACHE: u64 = 64 << 20;
@@ -34,7 +33,7 @@ const CACHE: u64 = 64 << 20;
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Result<()> {
-    arenas::keep_few();
+    keep_few_arenas();
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(stream())
 }

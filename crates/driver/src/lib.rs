@@ -12,7 +12,7 @@
 //!   that, and [`lineage`] knows what was merged from what.
 //! * [`doctor`] looks whether all that OpenNebula's backups need is in place.
 //! * [`report`] is what is printed: tables, JSON, progress.
-//! * [`arenas`] and [`large_pages`] are how the program has its memory.
+//! * [`allocator`] is how the program has its memory.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use storage::Servers;
 
 pub mod access;
 pub mod action;
-pub mod arenas;
+pub mod allocator;
 pub mod arguments;
 pub mod cache;
 pub mod command;
@@ -47,7 +47,6 @@ pub mod gated_output;
 pub mod glob;
 pub mod global;
 pub mod host;
-pub mod large_pages;
 pub mod lineage;
 pub mod location;
 pub mod near;

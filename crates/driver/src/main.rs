@@ -1,25 +1,16 @@
 //! One binary: restic commands for operators, datastore actions for OpenNebula.
 
-#[cfg(not(target_env = "musl"))]
-use std::alloc::System;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::exit;
 
-use one_restic::large_pages::LargePages;
+use one_restic::allocator::{Allocator, keep_few_arenas};
 
-/// musl's own gives every large buffer back to the system at once, which costs more than what is done with
-/// it: measured with the packaged program, restoring a chain took 9.1 s, 7.5 of them in the kernel.
-#[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: LargePages<mimalloc::MiMalloc> = LargePages(mimalloc::MiMalloc);
-
-#[cfg(not(target_env = "musl"))]
-#[global_allocator]
-static ALLOCATOR: LargePages<System> = LargePages(System);
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() {
-    one_restic::arenas::keep_few();
+    keep_few_arenas();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = one_restic::run(&arguments);
     if let Err(failure) = outcome {
