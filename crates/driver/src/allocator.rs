@@ -1,15 +1,15 @@
 //! How the program has its memory.
 //!
-//! Packs and blobs are hundreds of KiB each and pass through many threads. Memory that comes fresh from the system costs
-//! a fault for each 4 KiB; memory that is kept for each thread adds up. So it matters who keeps how much. With a flatten
-//! of scattered changes on two processors:
+//! Packs and blobs are hundreds of KiB each and pass through many threads. Memory that comes fresh from the system
+//! costs a fault for each 4 KiB; memory that is kept for each thread adds up. So it matters who keeps how much. With
+//! a flatten of scattered changes on two processors:
 //!
 //! | | memory | in the kernel |
 //! |---|---|---|
-//! | glibc, with [few arenas](keep_few_arenas) | 490 MiB | 2.7 s |
+//! | glibc, with few arenas | 490 MiB | 2.7 s |
 //! | musl, which keeps no buffer of 128 KiB or more | | as much as all else |
 //! | mimalloc 3, which asks for large pages and gives back parts of them | 1040 MiB | 3.5 to 6 s |
-//! | jemalloc, with its [settings](SETTINGS) | 520 MiB | 2.3 s |
+//! | jemalloc, with its `SETTINGS` | 520 MiB | 2.3 s |
 //!
 //! The packaged program is linked with musl and has jemalloc; any other has what its C library gives, and needs no more
 //! than a C compiler to be built.
@@ -27,8 +27,8 @@ use tikv_jemallocator::Jemalloc as Inner;
 /// What jemalloc reads when it starts (jemalloc(3), "TUNING").
 ///
 /// Few arenas: what is freed in one stays there, so each grows to what the largest moment needed. Large buffers
-/// go where all others do, because those that jemalloc sets apart are given back at once (`oversize_threshold`). What was
-/// not used for a second is given back.
+/// go where all others do, because those that jemalloc sets apart are given back at once (`oversize_threshold`).
+/// What was not used for a second is given back.
 #[cfg(target_env = "musl")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static SETTINGS: &[u8; 68] =
@@ -37,9 +37,9 @@ pub static SETTINGS: &[u8; 68] =
 /// Keeps glibc's arenas few: two, or one for every four processors if those are more. To be called before any
 /// thread is started. Without effect where the C library is another.
 ///
-/// glibc gives threads arenas of their own, eight for each processor, and what is freed in one stays there for the threads
-/// that use it. Measured on two processors, with two arenas instead of sixteen: a restore of 2 GiB takes 114 MiB instead
-/// of 172, a prune 92 instead of 250; no slower.
+/// glibc gives threads arenas of their own, eight for each processor, and what is freed in one stays there for the
+/// threads that use it. Measured on two processors, with two arenas instead of sixteen: a restore of 2 GiB takes 114
+/// MiB instead of 172, a prune 92 instead of 250; no slower.
 pub fn keep_few_arenas() {
     #[cfg(target_env = "gnu")]
     {
