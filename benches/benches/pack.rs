@@ -14,7 +14,7 @@ const LENGTH: usize = 16 << 20;
 
 /// A pack of so many blobs.
 fn pack(blobs: usize, bytes: &[u8]) -> PackBuilder {
-    let mut pack = PackBuilder::with_capacity(LENGTH);
+    let mut pack = PackBuilder::within(Vec::with_capacity(LENGTH));
     for (number, sealed) in (0..).zip(bytes.chunks_exact(LENGTH / blobs)) {
         pack.push(BlobHandle::data(id(number)), sealed, 2 * sealed.len() as u32)
             .expect("it is not too large");

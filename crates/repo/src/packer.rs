@@ -7,12 +7,13 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::blob::{BlobEntry, BlobHandle, BlobType};
+use crate::buffers::Buffers;
 use crate::codec::Encoder;
 use crate::error::{Error, Result};
 use crate::handle::{FileType, Handle};
@@ -24,6 +25,8 @@ use crate::repository::{Repository, on_worker};
 /// How many packs of a type are filled at a time. Each blob goes into one by chance, as in restic 0.18
 /// and later: an observer of the storage is not to see which chunks follow each other.
 const OPEN_PACKS: usize = 2;
+/// How many buffers of full packs are kept for the next ones. Fresh memory costs a fault for each 4 KiB.
+const IDLE_BUFFERS: usize = 2;
 
 /// Stores blobs that the index does not know yet.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ struct Shared {
     dry_run: bool,
     data: OpenPacks,
     tree: OpenPacks,
+    /// For packs, as long as they are in memory.
+    buffers: Buffers,
     counters: Counters,
     /// How many bytes of packs were stored.
     stored: watch::Sender<u64>,
@@ -93,12 +98,14 @@ impl Packer {
     /// done but storing.
     pub fn new(repository: &Repository, index: Arc<Index>, dry_run: bool) -> Self {
         let connections = repository.backend().properties().connections.max(1);
+        let idle = IDLE_BUFFERS.saturating_mul(room(repository.options().pack_size));
         let shared = Arc::new(Shared {
             repository: repository.clone(),
             index,
             dry_run,
             data: OpenPacks::default(),
             tree: OpenPacks::default(),
+            buffers: Buffers::new(idle),
             counters: Counters::default(),
             stored: watch::Sender::new(0),
             index_files: Mutex::default(),
@@ -195,7 +202,9 @@ impl Packer {
         }
         let options = self.shared.repository.options();
         let open = self.shared.open_packs(handle.blob_type);
-        if let Some(builder) = open.push(handle, sealed, uncompressed_length, options.pack_size)? {
+        let begin = || self.shared.begin_pack();
+        let full = open.push(handle, sealed, uncompressed_length, options.pack_size, begin)?;
+        if let Some(builder) = full {
             let pack = builder.finish(self.shared.repository.key(), options.verify)?;
             self.packs.blocking_send(pack).map_err(|_| Error::Cancelled)?;
         }
@@ -266,6 +275,12 @@ impl Shared {
         }
     }
 
+    fn begin_pack(&self) -> Result<PackBuilder> {
+        let room = room(self.repository.options().pack_size);
+        let buffer = self.buffers.take_empty(room);
+        Ok(PackBuilder::within(buffer.map_err(|error| Error::io("fill", "a pack", error))?))
+    }
+
     /// The packs that are still open: one, if together they are no larger than one.
     fn close_packs(&self, blob_type: BlobType) -> Result<Vec<Pack>> {
         let options = self.repository.options();
@@ -288,7 +303,8 @@ impl Shared {
             cache.expect(id, &entries);
         }
         let length = bytes.len() as u64;
-        self.repository.backend().save(&Handle::new(FileType::Pack, id), bytes.into()).await?;
+        let bytes = self.buffers.share(bytes);
+        self.repository.backend().save(&Handle::new(FileType::Pack, id), bytes).await?;
         self.stored.send_modify(|stored| *stored += length);
         self.index.add_pack(id, &entries);
         while let Some(file) = self.index.take_full() {
@@ -357,14 +373,32 @@ impl OpenPacks {
         sealed: &[u8],
         uncompressed_length: u32,
         pack_size: usize,
+        begin: impl FnOnce() -> Result<PackBuilder>,
     ) -> Result<Option<PackBuilder>> {
-        let throw = self.chance.hash_one(self.throws.fetch_add(1, Ordering::Relaxed));
-        let slot = &self.slots[throw as usize % OPEN_PACKS];
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let builder = slot.get_or_insert_with(|| PackBuilder::with_capacity(pack_size));
+        let throw = self.chance.hash_one(self.throws.fetch_add(1, Ordering::Relaxed)) as usize;
+        let (number, mut slot) = self.lock_any(throw);
+        let builder = match &mut *slot {
+            Some(builder) => builder,
+            empty => empty.insert(begin()?),
+        };
         builder.push(handle, sealed, uncompressed_length)?;
+        if let Some(mut other) = try_lock(&self.slots[(number + 1) % OPEN_PACKS])
+            && let Some(other) = &mut *other
+        {
+            builder.hash_with(other);
+        }
         let full = builder.len() >= pack_size || builder.header_is_full();
         Ok(if full { slot.take() } else { None })
+    }
+
+    /// A slot and its number: the one that was thrown, unless somebody else has it and another is free.
+    fn lock_any(&self, throw: usize) -> (usize, MutexGuard<'_, Option<PackBuilder>>) {
+        let thrown = throw % OPEN_PACKS;
+        let mut numbers = (0..OPEN_PACKS).map(|n| (thrown + n) % OPEN_PACKS);
+        let free = numbers.find_map(|number| Some((number, try_lock(&self.slots[number])?)));
+        free.unwrap_or_else(|| {
+            (thrown, self.slots[thrown].lock().unwrap_or_else(PoisonError::into_inner))
+        })
     }
 
     fn take(&self) -> impl Iterator<Item = PackBuilder> {
@@ -372,4 +406,18 @@ impl OpenPacks {
             .iter()
             .filter_map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take())
     }
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// How much memory a pack of this size takes, in bytes: the last blob makes it larger than that, mostly by no more
+/// than this. What is not touched costs nothing.
+fn room(pack_size: usize) -> usize {
+    pack_size.saturating_add(pack_size / 8)
 }

@@ -147,6 +147,12 @@ const START: [u32; 8] = [
     0x5be0_cd19,
 ];
 
+impl Default for Hasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Takes as many blocks into one state as into the other.
 fn compress_both(
     one: &mut [u32; 8],
