@@ -250,6 +250,21 @@ impl Lock {
         options: &LockOptions,
         work: impl AsyncFn(&Self, Gate) -> Result<T, E>,
     ) -> Result<T, E> {
+        let (lock, done) = Self::work_and_keep(repository, kind, options, work).await?;
+        lock.release().await?;
+        Ok(done)
+    }
+
+    /// As [`Self::work`], but keeps the lock for what comes next.
+    ///
+    /// # Errors
+    /// As [`Self::work`]; then the lock is given back.
+    pub async fn work_and_keep<T, E: From<Error>>(
+        repository: &Repository,
+        kind: LockKind,
+        options: &LockOptions,
+        work: impl AsyncFn(&Self, Gate) -> Result<T, E>,
+    ) -> Result<(Self, T), E> {
         let attempt = async || {
             let lock = Self::claim(repository, kind, options, &[]).await?;
             let (opener, gate) = Gate::closed();
@@ -271,11 +286,14 @@ impl Lock {
                 }
             };
             let done: Result<Result<T, E>> = lock.protect(done).await;
-            let released = lock.release().await;
-            Ok(match done? {
-                Ok(done) => released.map(|()| done).map_err(E::from),
+            let failed = match done {
+                Ok(Ok(done)) => return Ok(Ok((lock, done))),
+                Ok(Err(error)) => Ok(Err(error)),
                 Err(error) => Err(error),
-            })
+            };
+            // Why it failed says more than that the lock could not be given back either.
+            let _ = lock.release().await;
+            failed
         };
         retrying(options, attempt).await?
     }

@@ -23,7 +23,8 @@
 //! first there, the index files that the plan is about are gone; that is noticed, and the rest is left to the next
 //! run ([`Error::Overtaken`]).
 //!
-//! [`Prune::run`] takes the locks in this order. Why no order of steps of several programs loses a blob,
+//! [`Prune::run`] takes the locks in this order; [`Prune::run_under`] goes on with the shared lock of what was done
+//! before. Why no order of steps of several programs loses a blob,
 //! and what a kill after each step leaves behind, is the subject of `doc/locking.md`.
 
 use std::sync::Arc;
@@ -122,27 +123,67 @@ impl Prune<'_> {
         planned: impl Fn(&Statistics) -> bool,
     ) -> Result<Outcome> {
         let started = Instant::now();
-        let outcome = |statistics, end, exclusive| {
-            Ok(Outcome { statistics, end, elapsed: started.elapsed(), exclusive })
-        };
         let prepare = async |shared: &Lock, gate: Gate| {
-            let gated = repository.behind(&gate);
-            let plan = Plan::make(&gated, &self.options, &self.progress).await?;
-            let statistics = plan.statistics().clone();
-            if !planned(&statistics) || plan.is_nothing() {
-                return Ok::<_, Error>((statistics, None));
-            }
-            let (ending, ends) = oneshot::channel();
-            let (repacked, alone) = futures_util::join!(
-                plan.repack_and_tell(&gated, &self.progress, ending),
-                self.alone_early(repository, shared, ends),
-            );
-            Ok((statistics, Some((repacked?, alone?))))
+            self.prepare(repository, shared, gate, &planned).await
         };
-        let (statistics, prepared) =
-            Lock::work_with(repository, LockKind::Shared, self.locks, prepare).await?;
-        let Some((repacked, alone)) = prepared else {
-            return outcome(statistics, End::Nothing, Duration::ZERO);
+        let prepared = Lock::work_with(repository, LockKind::Shared, self.locks, prepare).await?;
+        self.sweep(repository, prepared, started).await
+    }
+
+    /// As [`Self::run`], by the holder of a shared lock: there is none to wait for before copying begins. The lock is
+    /// given back before packs are removed.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`], and as [`Self::run`].
+    pub async fn run_under(
+        &self,
+        repository: &Repository,
+        shared: Lock,
+        planned: impl Fn(&Statistics) -> bool,
+    ) -> Result<Outcome> {
+        let started = Instant::now();
+        let prepare = self.prepare(repository, &shared, Gate::open(), &planned);
+        let prepared = shared.protect(prepare).await;
+        let released = shared.release().await;
+        let prepared = prepared?;
+        released?;
+        self.sweep(repository, prepared, started).await
+    }
+
+    /// The first phase.
+    async fn prepare(
+        &self,
+        repository: &Repository,
+        shared: &Lock,
+        gate: Gate,
+        planned: impl Fn(&Statistics) -> bool,
+    ) -> Result<Prepared> {
+        let gated = repository.behind(&gate);
+        let plan = Plan::make(&gated, &self.options, &self.progress).await?;
+        let statistics = plan.statistics().clone();
+        if !planned(&statistics) || plan.is_nothing() {
+            return Ok(Prepared { statistics, rest: None });
+        }
+        let (ending, ends) = oneshot::channel();
+        let (repacked, alone) = futures_util::join!(
+            plan.repack_and_tell(&gated, &self.progress, ending),
+            self.alone_early(repository, shared, ends),
+        );
+        Ok(Prepared { statistics, rest: Some((repacked?, alone?)) })
+    }
+
+    /// The second phase.
+    async fn sweep(
+        &self,
+        repository: &Repository,
+        prepared: Prepared,
+        started: Instant,
+    ) -> Result<Outcome> {
+        let Prepared { statistics, rest } = prepared;
+        let outcome =
+            |end, exclusive| Ok(Outcome { statistics, end, elapsed: started.elapsed(), exclusive });
+        let Some((repacked, alone)) = rest else {
+            return outcome(End::Nothing, Duration::ZERO);
         };
         let alone = match alone {
             Some(alone) => Ok(alone),
@@ -153,7 +194,7 @@ impl Prune<'_> {
         let Alone { lock, since } = match alone {
             Ok(alone) => alone,
             Err(Error::Locked { holders }) => {
-                return outcome(statistics, End::Postponed(holders), Duration::ZERO);
+                return outcome(End::Postponed(holders), Duration::ZERO);
             }
             Err(error) => return Err(error),
         };
@@ -176,7 +217,7 @@ impl Prune<'_> {
             Err(error) => return Err(error),
         };
         released?;
-        outcome(statistics, end, exclusive)
+        outcome(end, exclusive)
     }
 
     /// The exclusive lock, taken beside the shared one when `ending` is told, so that it settles while the rest is
@@ -196,6 +237,13 @@ impl Prune<'_> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A prune whose first phase is over.
+struct Prepared {
+    statistics: Statistics,
+    /// Nothing if there is nothing to do; the exclusive lock if it is held already.
+    rest: Option<(Repacked, Option<Alone>)>,
 }
 
 /// The exclusive lock.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use restic_repo::archiver::distrust;
 use restic_repo::forget;
-use restic_repo::lock::Gate;
+use restic_repo::lock::{Gate, Lock, LockKind};
 use restic_repo::progress::Progress;
 use restic_repo::repository::Repository;
 
@@ -23,7 +23,7 @@ use crate::opennebula::element::Document;
 use crate::opennebula::image::Image;
 use crate::opennebula::increments::{Increment, Increments, SHORT_ID};
 use crate::report::counters::Counters;
-use crate::session::{Intent, Session};
+use crate::session::Session;
 
 /// Does it.
 pub async fn run(session: &Session, arguments: &[String]) -> Result {
@@ -67,22 +67,23 @@ async fn flatten_and_reclaim(
         return Ok(flattened);
     }
     let BackupRepository { session, repository, .. } = backup;
-    let flattened = flatten(session, repository, merge).await?;
+    let (lock, flattened) = flatten(session, repository, merge).await?;
     // From here on the old increments are gone: OpenNebula has to hear of the new one, whatever else fails.
-    reclaim(session, repository, &datastore.prune).await;
+    reclaim(session, repository, &datastore.prune, Some(lock)).await;
     Ok(flattened)
 }
 
-/// Puts increments together, and removes their snapshots.
+/// Puts increments together, and removes their snapshots. Gives the shared lock that this was done under, to reclaim
+/// space with.
 pub async fn flatten(
     session: &Session,
     repository: &Repository,
     merge: &Merge,
-) -> Result<Flattened> {
+) -> Result<(Lock, Flattened)> {
     let counters = Arc::new(Counters::new(Arc::clone(&session.terminal)));
     let _pulse = session.pulse(&counters, Counters::show);
     let flatten = Flatten { vm: merge.vm, increments: &merge.increments };
-    let work = async |gate: Gate| {
+    let work = async |_: &Lock, gate: Gate| {
         let repository = &repository.behind(&gate);
         let mut contents = session.contents(repository).await?;
         distrust(repository, &mut contents.index, &*counters).await?;
@@ -92,7 +93,7 @@ pub async fn flatten(
         remove(session, repository, &flattened, &*counters).await;
         Ok(flattened)
     };
-    session.gated(repository, Intent::Add, work).await
+    Lock::work_and_keep(repository, LockKind::Shared, &session.lock_options(), work).await
 }
 
 /// How many increments are to be kept.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use restic_repo::lock::LockOptions;
+use restic_repo::lock::{Lock, LockOptions};
 use restic_repo::progress::Progress;
 use restic_repo::prune::{End, Options, Prune};
 use restic_repo::repository::Repository;
@@ -21,15 +21,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LATER: &str = "the space is reclaimed the next time that something is removed here";
 
 /// Prunes a repository, within the limits of its datastore. The snapshots are gone already, so what goes
-/// wrong here is a warning: the next prune goes on where this one stopped.
-pub async fn reclaim(session: &Session, repository: &Repository, options: &Options) {
+/// wrong here is a warning: the next prune goes on where this one stopped. `held` is a shared lock to go on with.
+pub async fn reclaim(
+    session: &Session,
+    repository: &Repository,
+    options: &Options,
+    held: Option<Lock>,
+) {
     let terminal = &session.terminal;
     let counters = Arc::new(Counters::new(Arc::clone(terminal)));
     let pulse = session.pulse(&counters, Counters::show);
     let progress: Arc<dyn Progress> = counters;
     let locks = LockOptions { retry: PATIENCE, ..session.lock_options() };
     let prune = Prune { options: options.clone(), locks: &locks, progress };
-    let outcome = prune.run(repository, |_| true).await;
+    let outcome = match held {
+        Some(shared) => prune.run_under(repository, shared, |_| true).await,
+        None => prune.run(repository, |_| true).await,
+    };
     drop(pulse);
     match outcome {
         Ok(outcome) => match outcome.end {

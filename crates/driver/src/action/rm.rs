@@ -46,7 +46,7 @@ pub async fn run(session: &Session, arguments: &[String]) -> Result {
         None => false,
     };
     if !is_reclaimed {
-        reclaim(&repository.session, &repository.repository, &datastore.prune).await;
+        reclaim(&repository.session, &repository.repository, &datastore.prune, None).await;
     }
     Ok(())
 }

@@ -73,12 +73,14 @@ impl Order {
             Err(failure) => return Ok(Answer::Elsewhere(failure.cause().to_owned())),
         };
         forget_the_dead(session, &repository).await?;
+        let mut held = None;
         if let Some(merge) = &self.merge {
-            let flattened = flatten(session, &repository, merge).await?;
+            let (lock, flattened) = flatten(session, &repository, merge).await?;
+            held = Some(lock);
             // At once: whatever happens from here on, the old increments are gone.
             message::say(&Answer::Merged(flattened))?;
         }
-        reclaim(session, &repository, &self.prune()).await;
+        reclaim(session, &repository, &self.prune(), held).await;
         Ok(Answer::Done)
     }
 
