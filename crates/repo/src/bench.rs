@@ -66,6 +66,29 @@ const MOST_CLAIMED: u64 = chunker::MAX_SIZE as u64;
 /// How many bytes of idle buffers are kept.
 const IDLE: usize = 32 << 20;
 
+/// How many bytes of plaintext are opened before they are hashed, if it is more than one blob. The more there are,
+/// the less is hashed with no other beside it.
+pub(crate) const GROUP: u64 = 8 << 20;
+
+/// Blobs that are opened before any is hashed: two hashes at a time take less than two. `length` tells how long a
+/// plaintext is going to be.
+pub(crate) fn groups<T>(
+    blobs: impl IntoIterator<Item = T>,
+    length: impl Fn(&T) -> u64,
+) -> impl Iterator<Item = Vec<T>> {
+    let mut blobs = blobs.into_iter();
+    std::iter::from_fn(move || {
+        let mut group = vec![blobs.next()?];
+        let mut bytes = length(&group[0]);
+        while group.len() < 2 || bytes < GROUP {
+            let Some(next) = blobs.next() else { break };
+            bytes = bytes.saturating_add(length(&next));
+            group.push(next);
+        }
+        Some(group)
+    })
+}
+
 impl Benches {
     /// Benches for blobs that are sealed with this key.
     pub(crate) fn new(key: Key, workers: usize) -> Arc<Self> {

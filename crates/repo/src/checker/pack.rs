@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, GROUP};
 use crate::blob::{BlobEntry, BlobHandle};
 use crate::checker::report::PackFault;
 use crate::crypto::{Key, OVERHEAD};
@@ -17,8 +17,6 @@ use crate::sha256::{self, Hasher};
 const SEGMENT: u64 = 2 << 20;
 /// How many faults of one pack are listed.
 const MOST_FAULTS: usize = 100;
-/// How many bytes are decoded before they are hashed, if it is more than one blob.
-const GROUP: usize = 2 << 20;
 /// What compression may add to a plaintext that it cannot make smaller, in bytes; far more than zstd's.
 const SLACK: u64 = 1 << 20;
 
@@ -75,7 +73,7 @@ impl PackCheck {
                 blobs.push(*entry);
             }
         }
-        let (hash, tail) = (Hasher::new(), Vec::new());
+        let (hash, tail) = (Hasher::default(), Vec::new());
         Self { id: listed.pack, size, blobs, hash, tail, faults, lost }
     }
 
@@ -126,7 +124,7 @@ impl PackCheck {
                 done = begin + blob.length as usize;
                 match bench.open(&blob, &bytes[begin..done]) {
                     Ok(content) => {
-                        decoded += content.len();
+                        decoded += content.len() as u64;
                         contents.push((blob, content));
                     }
                     Err(error) => {
@@ -149,7 +147,7 @@ impl PackCheck {
     /// Hashes a piece of the file, and the content of the blobs in it.
     fn hash(&mut self, piece: &[u8], contents: &[(BlobEntry, Vec<u8>)]) {
         let mut hashes = vec![(self.hash.clone(), piece)];
-        hashes.extend(contents.iter().map(|(_, content)| (Hasher::new(), &content[..])));
+        hashes.extend(contents.iter().map(|(_, content)| (Hasher::default(), &content[..])));
         sha256::update_all(&mut hashes);
         let mut hashes = hashes.into_iter().map(|(hasher, _)| hasher);
         self.hash.clone_from(&hashes.next().expect("that of the file"));

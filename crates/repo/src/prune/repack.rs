@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::backend::Extent;
-use crate::bench::{Bench, Benches};
+use crate::bench::{Bench, Benches, groups};
 use crate::blob::{BlobEntry, BlobType};
 use crate::error::{Error, Result};
 use crate::handle::{FileType, Handle};
@@ -218,7 +218,7 @@ impl Copier {
     /// sound, need not be compressed and sealed again. Returns those that are not to be taken like that.
     fn store(&self, range: &Range, sealed: &[u8], bench: &mut Bench) -> Result<Vec<BlobEntry>> {
         let mut left = Vec::new();
-        for entries in range.entries.chunks(4) {
+        for entries in groups(&range.entries, |entry| entry.plaintext_length()) {
             let mut opened = Vec::with_capacity(entries.len());
             for entry in entries {
                 let at = (u64::from(entry.offset) - range.start) as usize;

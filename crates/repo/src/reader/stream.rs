@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::backend::Extent;
-use crate::bench::{Bench, Benches};
+use crate::bench::{Bench, Benches, groups};
 use crate::blob::{BlobEntry, BlobHandle};
 use crate::chunker;
 use crate::error::Result;
@@ -30,8 +30,6 @@ const MAX_BLOBS: usize = 8192;
 const MAX_RANGE: u64 = 4 << 20;
 /// How many bytes nobody asked for are read along rather than asking twice. restic skips up to 1 MiB.
 const MAX_GAP: u64 = 256 << 10;
-/// How many bytes are decoded before they are hashed, if it is more than one blob.
-const GROUP: u64 = 2 << 20;
 
 /// Gives the plaintext of blobs in the order they were asked for.
 ///
@@ -233,7 +231,8 @@ impl Range {
         let start = self.start;
         benches
             .work(move |bench| {
-                for group in groups(self.wanted) {
+                let length = |wanted: &Wanted| wanted.entry.plaintext_length();
+                for group in groups(self.wanted, length) {
                     decode(bench, group, &sealed, start);
                 }
                 Ok(())
@@ -257,19 +256,4 @@ fn decode(bench: &mut Bench, group: Vec<Wanted>, sealed: &[u8], start: u64) {
         let content = if found == id { Ok(bench.buffers.share(plaintext)) } else { Err(()) };
         ready.send_replace(Some(content));
     }
-}
-
-/// Blobs that are decoded before any is hashed: two hashes at a time take less than two.
-fn groups(wanted: Vec<Wanted>) -> impl Iterator<Item = Vec<Wanted>> {
-    let mut wanted = wanted.into_iter().peekable();
-    std::iter::from_fn(move || {
-        let mut group = vec![wanted.next()?];
-        let mut bytes = group[0].entry.plaintext_length();
-        while group.len() < 2 || bytes < GROUP {
-            let Some(next) = wanted.next() else { break };
-            bytes += next.entry.plaintext_length();
-            group.push(next);
-        }
-        Some(group)
-    })
 }

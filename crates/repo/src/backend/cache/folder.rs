@@ -111,7 +111,7 @@ impl Folder {
             _ => {}
         }
         let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
-        Ok(Arriving { id: handle.id, path, file, hasher: Hasher::new() })
+        Ok(Arriving { id: handle.id, path, file, hasher: Hasher::default() })
     }
 
     /// Removes a copy.
@@ -176,7 +176,7 @@ fn is_kept(file_type: FileType) -> bool {
 fn hash(path: &Path) -> io::Result<Id> {
     let mut file = File::open(path)?;
     let mut buffer = vec![0; BUFFER];
-    let mut hasher = Hasher::new();
+    let mut hasher = Hasher::default();
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(hasher.finish()),
