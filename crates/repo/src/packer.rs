@@ -5,9 +5,8 @@
 //! only once its pack is stored, and an index file is written only for packs that are: what an index
 //! says is there, is there.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -21,10 +20,10 @@ use crate::id::Id;
 use crate::index::{Index, IndexFile};
 use crate::pack::{Pack, PackBuilder};
 use crate::repository::{Repository, on_worker};
+use open_packs::{OpenPacks, room};
 
-/// How many packs of a type are filled at a time. Each blob goes into one by chance, as in restic 0.18
-/// and later: an observer of the storage is not to see which chunks follow each other.
-const OPEN_PACKS: usize = 2;
+mod open_packs;
+
 /// How many buffers of full packs are kept for the next ones. Fresh memory costs a fault for each 4 KiB.
 const IDLE_BUFFERS: usize = 2;
 
@@ -98,14 +97,15 @@ impl Packer {
     /// done but storing.
     pub fn new(repository: &Repository, index: Arc<Index>, dry_run: bool) -> Self {
         let connections = repository.backend().properties().connections.max(1);
-        let idle = IDLE_BUFFERS.saturating_mul(room(repository.options().pack_size));
+        let pack_size = repository.options().pack_size;
+        let buffers = Buffers::new(IDLE_BUFFERS.saturating_mul(room(pack_size)));
         let shared = Arc::new(Shared {
             repository: repository.clone(),
             index,
             dry_run,
-            data: OpenPacks::default(),
-            tree: OpenPacks::default(),
-            buffers: Buffers::new(idle),
+            data: OpenPacks::new(pack_size, &buffers),
+            tree: OpenPacks::new(pack_size, &buffers),
+            buffers,
             counters: Counters::default(),
             stored: watch::Sender::new(0),
             index_files: Mutex::default(),
@@ -200,12 +200,10 @@ impl Packer {
         if self.shared.dry_run {
             return Ok(());
         }
-        let options = self.shared.repository.options();
         let open = self.shared.open_packs(handle.blob_type);
-        let begin = || self.shared.begin_pack();
-        let full = open.push(handle, sealed, uncompressed_length, options.pack_size, begin)?;
-        if let Some(builder) = full {
-            let pack = builder.finish(self.shared.repository.key(), options.verify)?;
+        if let Some(full) = open.push(handle, sealed, uncompressed_length)? {
+            let repository = &self.shared.repository;
+            let pack = full.finish(repository.key(), repository.options().verify)?;
             self.packs.blocking_send(pack).map_err(|_| Error::Cancelled)?;
         }
         Ok(())
@@ -273,12 +271,6 @@ impl Shared {
             BlobType::Data => &self.data,
             BlobType::Tree => &self.tree,
         }
-    }
-
-    fn begin_pack(&self) -> Result<PackBuilder> {
-        let room = room(self.repository.options().pack_size);
-        let buffer = self.buffers.take_empty(room);
-        Ok(PackBuilder::within(buffer.map_err(|error| Error::io("fill", "a pack", error))?))
     }
 
     /// The packs that are still open: one, if together they are no larger than one.
@@ -354,70 +346,4 @@ fn finished(stored: Result<Result<()>, JoinError>) -> Result<()> {
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(Error::Cancelled),
     }
-}
-
-/// The packs of one type that are being filled.
-#[derive(Debug, Default)]
-struct OpenPacks {
-    slots: [Mutex<Option<PackBuilder>>; OPEN_PACKS],
-    /// Seeded by the system, so that the sequence cannot be foretold.
-    chance: RandomState,
-    throws: AtomicUsize,
-}
-
-impl OpenPacks {
-    /// Appends a blob to one of the packs, and gives that pack if it is full now.
-    fn push(
-        &self,
-        handle: BlobHandle,
-        sealed: &[u8],
-        uncompressed_length: u32,
-        pack_size: usize,
-        begin: impl FnOnce() -> Result<PackBuilder>,
-    ) -> Result<Option<PackBuilder>> {
-        let throw = self.chance.hash_one(self.throws.fetch_add(1, Ordering::Relaxed)) as usize;
-        let (number, mut slot) = self.lock_any(throw);
-        let builder = match &mut *slot {
-            Some(builder) => builder,
-            empty => empty.insert(begin()?),
-        };
-        builder.push(handle, sealed, uncompressed_length)?;
-        if let Some(mut other) = try_lock(&self.slots[(number + 1) % OPEN_PACKS])
-            && let Some(other) = &mut *other
-        {
-            builder.hash_with(other);
-        }
-        let full = builder.len() >= pack_size || builder.header_is_full();
-        Ok(if full { slot.take() } else { None })
-    }
-
-    /// A slot and its number: the one that was thrown, unless somebody else has it and another is free.
-    fn lock_any(&self, throw: usize) -> (usize, MutexGuard<'_, Option<PackBuilder>>) {
-        let thrown = throw % OPEN_PACKS;
-        let mut numbers = (0..OPEN_PACKS).map(|n| (thrown + n) % OPEN_PACKS);
-        let free = numbers.find_map(|number| Some((number, try_lock(&self.slots[number])?)));
-        free.unwrap_or_else(|| {
-            (thrown, self.slots[thrown].lock().unwrap_or_else(PoisonError::into_inner))
-        })
-    }
-
-    fn take(&self) -> impl Iterator<Item = PackBuilder> {
-        self.slots
-            .iter()
-            .filter_map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take())
-    }
-}
-
-fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
-}
-
-/// How much memory a pack of this size takes, in bytes: the last blob makes it larger than that, mostly by no more
-/// than this. What is not touched costs nothing.
-fn room(pack_size: usize) -> usize {
-    pack_size.saturating_add(pack_size / 8)
 }
