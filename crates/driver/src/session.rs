@@ -241,8 +241,7 @@ impl Session {
     pub async fn contents(&self, repository: &Repository) -> restic_repo::Result<Contents> {
         let counters = Arc::new(Counters::new(Arc::clone(&self.terminal)));
         let _pulse = self.pulse(&counters, Counters::show);
-        let snapshots = repository.readable_snapshots(&*counters).await?;
-        let index = repository.load_index(&*counters).await?;
+        let (snapshots, index) = repository.readable_snapshots_and_index(&*counters).await?;
         self.terminal.clear_status();
         Ok(Contents { snapshots, index })
     }

@@ -6,13 +6,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use tokio::task;
 
 use crate::backend::cache::{Cached, Folder};
 use crate::backend::{Backend, Extent, FileInfo};
 use crate::bench::Benches;
-use crate::blob::{BlobHandle, BlobLocation};
+use crate::blob::{BlobEntry, BlobHandle, BlobLocation};
 use crate::codec::{self, Decoder, Encoder};
 use crate::compress::Compression;
 use crate::config::Config;
@@ -22,10 +21,10 @@ use crate::handle::{FileType, Handle};
 use crate::id::Id;
 use crate::index::Index;
 use crate::lock::{Gate, Gated};
-use crate::progress::{Phase, Progress, Warning};
 use crate::snapshot::Snapshot;
 use crate::tree::Tree;
 
+mod contents;
 mod intake;
 mod keys;
 mod opening;
@@ -246,69 +245,6 @@ impl Repository {
         self.save_unpacked(FileType::Snapshot, &snapshot.encode()).await
     }
 
-    /// All snapshots, each with what loading it came to, in the order of their times. One that was
-    /// removed between listing and loading is left out.
-    pub async fn load_snapshots(
-        &self,
-        progress: &dyn Progress,
-    ) -> Result<Vec<(Id, Result<Snapshot>)>> {
-        let files = self.list(FileType::Snapshot).await?;
-        progress.begin(Phase::LoadSnapshots, Some(files.len() as u64));
-        let width = self.parallel_requests();
-        let mut snapshots: Vec<_> = stream::iter(files)
-            .map(|file| async move { (file.id, self.load_snapshot(file.id).await) })
-            .buffer_unordered(width)
-            .inspect(|_| progress.advance(Phase::LoadSnapshots, 1))
-            .filter(|(_, loaded)| std::future::ready(!is_gone(loaded)))
-            .collect()
-            .await;
-        progress.end(Phase::LoadSnapshots);
-        snapshots
-            .sort_by_key(|(id, loaded)| (loaded.as_ref().ok().map(|snapshot| snapshot.time), *id));
-        Ok(snapshots)
-    }
-
-    /// All snapshots that can be read; those that cannot are warned of.
-    pub async fn readable_snapshots(&self, progress: &dyn Progress) -> Result<Vec<(Id, Snapshot)>> {
-        let mut readable = Vec::new();
-        for (id, loaded) in self.load_snapshots(progress).await? {
-            match loaded {
-                Ok(snapshot) => readable.push((id, snapshot)),
-                Err(error) => {
-                    let handle = Handle::new(FileType::Snapshot, id);
-                    progress.warn(&Warning::Damaged { handle, error: &error });
-                }
-            }
-        }
-        Ok(readable)
-    }
-
-    /// The whole index.
-    ///
-    /// # Errors
-    /// Any index file that cannot be read: without it, blobs would seem to be missing.
-    pub async fn load_index(&self, progress: &dyn Progress) -> Result<Index> {
-        let files = self.list(FileType::Index).await?;
-        progress.begin(Phase::LoadIndex, Some(files.len() as u64));
-        let intake = Intake::new(self);
-        let add = |file: FileInfo| {
-            let intake = &intake;
-            async move { intake.add(&file).await }
-        };
-        let mut added = stream::iter(files).map(add).buffer_unordered(intake.width());
-        while let Some(result) = added.next().await {
-            result?;
-            progress.advance(Phase::LoadIndex, 1);
-        }
-        drop(added);
-        progress.end(Phase::LoadIndex);
-        let index = intake.finish().await?;
-        if let Some(cache) = self.cache() {
-            cache.learn(&index).await;
-        }
-        Ok(index)
-    }
-
     /// One blob. Where several packs have it, any good copy will do.
     ///
     /// # Errors
@@ -329,6 +265,11 @@ impl Repository {
         let extent = Extent::Range { offset: entry.offset.into(), length: entry.length as usize };
         let sealed =
             self.backend().load(&Handle::new(FileType::Pack, location.pack), extent).await?;
+        self.decode_blob(entry, sealed).await
+    }
+
+    /// The plaintext of a blob whose sealed bytes these are.
+    pub(crate) async fn decode_blob(&self, entry: BlobEntry, sealed: Bytes) -> Result<Vec<u8>> {
         let mut decoder = self.decoder()?;
         let mut decode = move || {
             let mut plaintext = Vec::new();
@@ -350,10 +291,6 @@ impl Repository {
     pub(crate) fn parallel_requests(&self) -> usize {
         self.backend().properties().connections.max(1) * 12
     }
-}
-
-fn is_gone<T>(loaded: &Result<T>) -> bool {
-    loaded.as_ref().is_err_and(Error::is_not_found)
 }
 
 /// Computes on a thread that may block, so that the caller's runtime stays free for I/O.

@@ -222,7 +222,7 @@ mod tests {
         }
 
         async fn node(&self, root: Id, path: &str) -> Result<Node> {
-            let index = self.workshop.repository.load_index(&Silent).await.unwrap();
+            let index = Arc::new(self.workshop.repository.load_index(&Silent).await.unwrap());
             find_path(&self.workshop.repository, &index, root, path.as_ref()).await
         }
     }

@@ -20,6 +20,7 @@ use crate::index::Index;
 use crate::node::{Node, NodeType};
 use crate::repository::{Repository, on_worker};
 use crate::tree::Tree;
+use crate::visit::TreeLoader;
 
 /// How many folders may lie inside each other. Linux itself opens no path of more than 4096 bytes at
 /// once, so nobody has more by accident.
@@ -43,6 +44,7 @@ const LONG_JSON: usize = 64 << 10;
 pub struct Walk {
     repository: Repository,
     index: Arc<Index>,
+    trees: Arc<TreeLoader>,
     descend: Box<Descend>,
     /// The folders that the walk is inside of, outermost first.
     inside: Vec<Frame>,
@@ -119,6 +121,7 @@ impl Walk {
     pub fn new(repository: &Repository, index: Arc<Index>, tree: Id, top: &Path) -> Self {
         let mut walk = Self {
             repository: repository.clone(),
+            trees: Arc::new(TreeLoader::new(repository, &index)),
             index,
             descend: Box::new(|_, _| true),
             inside: Vec::new(),
@@ -228,9 +231,10 @@ impl Walk {
 
     fn request(&mut self, folder: Folder) {
         self.ahead_bytes = self.ahead_bytes.saturating_add(folder.claimed_length);
-        let (repository, index) = (self.repository.clone(), Arc::clone(&self.index));
+        let alone = self.loading.is_empty() && self.wanted.is_empty();
+        let trees = Arc::clone(&self.trees);
         self.loading.spawn(async move {
-            let loaded = load(&repository, &index, &folder).await;
+            let loaded = load(&trees, &folder, alone).await;
             (folder, loaded)
         });
     }
@@ -290,15 +294,16 @@ impl fmt::Debug for Walk {
 /// whatever keeps a tree from being read.
 pub async fn find_path(
     repository: &Repository,
-    index: &Index,
+    index: &Arc<Index>,
     root: Id,
     path: &Path,
 ) -> Result<Node> {
+    // The folders on the way are mostly close together: one request brings all of them.
+    let trees = TreeLoader::new(repository, index);
     let mut node = Node { subtree: Some(root), ..Node::new("", NodeType::Dir) };
     let mut reached = PathBuf::from("/");
     for name in names(path) {
-        let tree = subtree(&node, &reached)?;
-        let tree = repository.load_tree(index, tree).await?;
+        let tree = trees.load_one(subtree(&node, &reached)?).await?;
         reached = join(&reached, name.as_bytes());
         match tree.find(name.as_bytes()) {
             Some(found) => node = found.clone(),
@@ -352,14 +357,14 @@ fn below(position: &Position, number: usize) -> Position {
     position.iter().copied().chain([number]).collect()
 }
 
-async fn load(repository: &Repository, index: &Index, folder: &Folder) -> Result<(Tree, usize)> {
+async fn load(trees: &TreeLoader, folder: &Folder, alone: bool) -> Result<(Tree, usize)> {
     let path = &folder.path;
     let id = folder.tree.ok_or_else(|| Error::mismatch(path, "it is a folder without a tree"))?;
     let handle = BlobHandle::tree(id);
     if folder.position.len() > MAX_DEPTH || path.as_os_str().len() > MAX_PATH {
         return Err(Error::damaged(handle, "it lies too deep"));
     }
-    let json = repository.load_blob(index, handle).await?;
+    let json = trees.load_json(id, alone).await?;
     let json_length = json.len();
     let decode = move || {
         let tree = Tree::decode(&json).map_err(|error| Error::damaged(handle, error.to_string()));

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use restic_repo::backend::FileInfo;
 use restic_repo::index::Index;
 use restic_repo::node::Node;
@@ -86,14 +87,12 @@ impl BackupRepository {
     /// merged without OpenNebula having heard of it.
     pub async fn snapshots(&self, increments: &Increments) -> Result<Vec<Snapshot>> {
         let files = self.repository.list(FileType::Snapshot).await?;
-        let mut snapshots = Vec::with_capacity(increments.as_slice().len());
-        for increment in increments.as_slice() {
-            match self.own(&files, increment).await? {
-                Some(snapshot) => snapshots.push(snapshot),
-                None => return self.merged(increments, increment).await,
-            }
+        let own = increments.as_slice().iter().map(|increment| self.own(&files, increment));
+        let found = try_join_all(own).await?;
+        match increments.as_slice().iter().zip(&found).find(|(_, snapshot)| snapshot.is_none()) {
+            Some((missing, _)) => self.merged(increments, missing).await,
+            None => Ok(found.into_iter().flatten().collect()),
         }
-        Ok(snapshots)
     }
 
     /// The snapshot that holds the last of some increments.
@@ -130,7 +129,7 @@ impl BackupRepository {
     }
 
     /// The file at a path in a snapshot.
-    pub async fn file(&self, index: &Index, snapshot: &Snapshot, path: &str) -> Result<Node> {
+    pub async fn file(&self, index: &Arc<Index>, snapshot: &Snapshot, path: &str) -> Result<Node> {
         Ok(walk::find_path(&self.repository, index, snapshot.tree, Path::new(path)).await?)
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use restic_repo::dump::{self, Sink};
 use restic_repo::index::Index;
 use restic_repo::lock::Gate;
@@ -137,12 +138,12 @@ async fn write(
 /// Several increments as one disk.
 async fn chain(repository: &BackupRepository, index: &Arc<Index>, files: &[File]) -> Result<Chain> {
     let cache = (CACHE / files.len() as u64).max(LEAST_CACHE);
-    let mut sources: Vec<Arc<dyn Source>> = Vec::with_capacity(files.len());
-    for file in files {
+    let sources = files.iter().map(async |file| {
         let node = repository.file(index, &file.snapshot, &file.path).await?;
         let reader = repository.reader(index, &node, &file.path, cache)?;
-        sources.push(Arc::new(BackupFile::new(reader)));
-    }
+        Ok::<_, Failure>(Arc::new(BackupFile::new(reader)) as Arc<dyn Source>)
+    });
+    let sources = try_join_all(sources).await?;
     Chain::open(sources).await.map_err(|error| unreadable(files, &error))
 }
 

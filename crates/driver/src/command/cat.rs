@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use std::sync::Arc;
+
 use clap::Args;
 use restic_repo::lock::Gate;
 use restic_repo::progress::Silent;
@@ -109,6 +111,7 @@ async fn load(session: &Session, repository: &Repository, object: &Object) -> Re
         }
         Object::Tree(query) => {
             let Contents { snapshots, index } = session.contents(repository).await?;
+            let index = Arc::new(index);
             let (entry, folder) = find_snapshot(&snapshots, &Filter::default(), query)?;
             let folder = Path::new(folder);
             let node = walk::find_path(repository, &index, entry.1.tree, folder).await?;

@@ -58,6 +58,7 @@ impl Diff {
         let (after, after_folder) = find_snapshot(&snapshots, &filter, queries[1])?;
         let (one, other) = (before.0.short(), after.0.short());
         terminal.note(format!("comparing snapshot {one} to {other}:\n\n"));
+        let index = Arc::new(index);
         let before = tree(repository, &index, before.1.tree, before_folder).await?;
         let after = tree(repository, &index, after.1.tree, after_folder).await?;
         let shows_changes = terminal.verbosity() > Verbosity::Quiet;
@@ -72,7 +73,7 @@ impl Diff {
         };
         let options = Options { metadata: self.metadata };
         let trees = (before, after);
-        let found = diff::diff(repository, &Arc::new(index), trees, options, &mut watch).await?;
+        let found = diff::diff(repository, &index, trees, options, &mut watch).await?;
         match terminal.is_json() {
             true => terminal.print_json(&JsonStatistics::new(queries, &found)),
             false => terminal.print(summary(&found)),
@@ -82,7 +83,7 @@ impl Diff {
 }
 
 /// The tree of a folder in a snapshot.
-async fn tree(repository: &Repository, index: &Index, root: Id, folder: &str) -> Result<Id> {
+async fn tree(repository: &Repository, index: &Arc<Index>, root: Id, folder: &str) -> Result<Id> {
     let path = Path::new("/").join(folder);
     let node = walk::find_path(repository, index, root, &path).await?;
     Ok(walk::subtree(&node, &path)?)

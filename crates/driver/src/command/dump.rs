@@ -62,10 +62,11 @@ impl Dump {
         let repository = session.open().await?;
         let dump = async |gate: Gate| {
             let Contents { snapshots, index } = session.contents(&repository).await?;
+            let index = Arc::new(index);
             let (entry, folder) = find_snapshot(&snapshots, &filter, query)?;
             let path = Path::new("/").join(folder).join(path.trim_start_matches('/'));
             let node = walk::find_path(&repository, &index, entry.1.tree, &path).await?;
-            self.write(session, &repository, Arc::new(index), &path, &node, gate).await
+            self.write(session, &repository, index, &path, &node, gate).await
         };
         session.gated(&repository, Intent::Read, dump).await
     }

@@ -80,11 +80,12 @@ impl Ls {
         let query = self.snapshot.as_deref().unwrap_or_default();
         let (snapshot, folder) = find_snapshot(&snapshots, &filter, query)?;
         let top = Path::new("/").join(folder);
+        let index = Arc::new(index);
         let node = walk::find_path(repository, &index, snapshot.1.tree, &top).await?;
         let tree = walk::subtree(&node, &top)?;
         let folders = Folders { list: self.folders.clone(), recursive: self.recursive };
         let entered = folders.clone();
-        let mut walk = Walk::new(repository, Arc::new(index), tree, Path::new("/"))
+        let mut walk = Walk::new(repository, index, tree, Path::new("/"))
             .descend_if(move |path, _| entered.enters(&path.to_string_lossy()));
 
         let terminal = &session.terminal;

@@ -105,6 +105,7 @@ impl Restore {
             let Contents { snapshots: all, index } = session.contents(&repository).await?;
             let (entry, folder) = find_snapshot(&all, &snapshots, query)?;
             let path = Path::new("/").join(folder);
+            let index = Arc::new(index);
             let node = walk::find_path(&repository, &index, entry.1.tree, &path).await?;
             let tree = walk::subtree(&node, &path)?;
             let terminal = &session.terminal;
@@ -113,7 +114,7 @@ impl Restore {
             let pulse = session.pulse(&report, RestoreReport::show);
             let progress = Arc::clone(&report);
             let plan = self.plan(target, Arc::clone(&filter), gate);
-            let outcome = plan.run(&repository, Arc::new(index), tree, progress).await?;
+            let outcome = plan.run(&repository, index, tree, progress).await?;
             drop(pulse);
             report.finish();
             match outcome.errors {

@@ -90,7 +90,7 @@ impl Stage {
         let backup = Backup::of_stream("/disk".into(), content, Identity::current());
         let index = repository.load_index(&Silent).await.unwrap();
         let outcome = backup.run(repository, index, Arc::new(Silent)).await.unwrap();
-        let index = repository.load_index(&Silent).await.unwrap();
+        let index = Arc::new(repository.load_index(&Silent).await.unwrap());
         let tree = outcome.snapshot.tree;
         let node = find_path(repository, &index, tree, "/disk".as_ref()).await.unwrap();
         let chunks = chunks_of(repository, &old);

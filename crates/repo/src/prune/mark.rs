@@ -34,15 +34,14 @@ impl Marked {
         without: &HashSet<Id>,
         progress: &Arc<dyn Progress>,
     ) -> Result<Self> {
-        // Snapshots before the index: what a snapshot needs is in the index before the snapshot is there.
-        let loaded = repository.load_snapshots(&**progress).await?;
+        let (loaded, index) = repository.load_snapshots_and_index(&**progress).await?;
         let mut snapshots = HashSet::new();
         let mut trees = Vec::new();
         for (id, snapshot) in loaded.into_iter().filter(|(id, _)| !without.contains(id)) {
             snapshots.insert(id);
             trees.push(snapshot?.tree);
         }
-        let index = Arc::new(repository.load_index(&**progress).await?);
+        let index = Arc::new(index);
         let index_files = index.files().map(|(id, _)| id).collect();
         let used = Arc::new(UsedBlobs::new(Arc::clone(&index)));
         mark(repository, &index, &trees, &used, progress, |_| {}).await?;

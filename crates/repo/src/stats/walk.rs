@@ -67,7 +67,7 @@ pub(super) async fn walk(
 }
 
 async fn walk_below(loader: &Arc<TreeLoader>, root: Id, counter: &mut impl Counter) -> Result<()> {
-    let mut open = vec![Folder::new(root, Vec::new(), load_one(loader, root).await?)];
+    let mut open = vec![Folder::new(root, Vec::new(), loader.load_one(root).await?)];
     counter.enter(root);
     while let Some(folder) = open.last_mut() {
         let Some(node) = folder.nodes.next() else {
@@ -90,11 +90,6 @@ async fn walk_below(loader: &Arc<TreeLoader>, root: Id, counter: &mut impl Count
         open.push(Folder::new(subtree, path, tree));
     }
     Ok(())
-}
-
-async fn load_one(loader: &TreeLoader, id: Id) -> Result<Tree> {
-    let loaded = loader.load(vec![id]).await?.pop();
-    loaded.map_or(Err(Error::BlobNotFound(BlobHandle::tree(id))), |(_, tree)| tree)
 }
 
 /// A folder that the walk is in.
@@ -150,7 +145,7 @@ impl Folder {
             self.load_ahead(loader, counter);
             match self.loading.take() {
                 Some(loading) => self.loaded.extend(loading.trees().await?),
-                None => return load_one(loader, id).await,
+                None => return loader.load_one(id).await,
             }
         }
     }

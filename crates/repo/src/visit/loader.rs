@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::bench::{Bench, Benches};
 use crate::blob::{BlobHandle, BlobLocation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::Index;
 use crate::repository::Repository;
@@ -16,7 +16,7 @@ use crate::visit::window::Windows;
 /// Some trees, or why they cannot be had.
 pub(crate) type Loaded = Vec<(Id, Result<Tree>)>;
 
-/// Loads trees for those who load very many.
+/// Loads trees for those who load more than one.
 pub(crate) struct TreeLoader {
     repository: Repository,
     index: Arc<Index>,
@@ -59,6 +59,29 @@ impl TreeLoader {
             trees.push((id, tree));
         }
         Ok(trees)
+    }
+
+    /// One tree.
+    pub(crate) async fn load_one(&self, id: Id) -> Result<Tree> {
+        let loaded = self.load(vec![id]).await?.pop();
+        loaded.map_or(Err(Error::BlobNotFound(BlobHandle::tree(id))), |(_, tree)| tree)
+    }
+
+    /// The JSON of one tree. If it is `alone`, with none beside it to be loaded, what lies before it is read along
+    /// with it: the trees below are likely to be there.
+    pub(crate) async fn load_json(&self, id: Id, alone: bool) -> Result<Vec<u8>> {
+        let handle = BlobHandle::tree(id);
+        let place = self.index.lookup(&handle).next();
+        let sealed = match alone {
+            true => self.windows.load(&[place]).await.pop().flatten(),
+            false => self.windows.find(&place),
+        };
+        if let (Some(place), Some(sealed)) = (place, sealed)
+            && let Ok(json) = self.repository.decode_blob(place.entry, sealed).await
+        {
+            return Ok(json);
+        }
+        self.repository.load_blob(&self.index, handle).await
     }
 
     /// A tree that could not be had at its first place. If there is no other, this says why.

@@ -67,7 +67,8 @@ impl Windows {
         found
     }
 
-    fn find(&self, place: &Option<BlobLocation>) -> Option<Bytes> {
+    /// The sealed bytes of the blob at this place, if they were read lately.
+    pub(super) fn find(&self, place: &Option<BlobLocation>) -> Option<Bytes> {
         let place = place.as_ref()?;
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.iter().rev().find_map(|window| window.blob(place))

@@ -10,10 +10,11 @@ use restic_repo::backend::mem::Mem;
 use restic_repo::backend::{Backend, BackendError, Extent, FileInfo, Properties};
 
 use restic_repo::node::{Node, NodeType};
+use restic_repo::progress::Silent;
 use restic_repo::walk::{MAX_DEPTH, Step, Walk, find_path};
 use restic_repo::{BlobHandle, Error, FileType, Handle, Id};
 
-use crate::scratch::{Scratch, init, link, with};
+use crate::scratch::{ByHand, Scratch, init, link, with};
 
 async fn steps(mut walk: Walk) -> Vec<String> {
     let mut steps = Vec::new();
@@ -67,20 +68,24 @@ async fn a_walk_comes_to_everything_in_the_order_of_names() {
 async fn a_walk_through_many_folders_asks_for_many_at_a_time() {
     let backend = Arc::new(Busy::default());
     let repository = init(backend.clone()).await;
-    let index = Arc::new(repository.load_index(&restic_repo::progress::Silent).await.unwrap());
-    let mut hand = crate::scratch::ByHand::new(&repository, index);
+    let index = Arc::new(repository.load_index(&Silent).await.unwrap());
+    let mut hand = ByHand::new(&repository, index);
     let mut nodes = Vec::new();
-    for outer in 0..20 {
+    for outer in 0..20u32 {
         let mut inner = Vec::new();
-        for number in 0..20 {
-            let file = hand.file(format!("{outer}-{number}"), &[]);
+        for number in 0..20u32 {
+            // So many chunks that the folders are not close together in their pack.
+            let chunks =
+                (0..200u32).map(|n| Id::of(&[outer, number, n].map(u32::to_le_bytes).concat()));
+            let file = Node::new(format!("{outer}-{number}").as_str(), NodeType::File);
+            let file = with!(file, content: Some(chunks.collect()));
             inner.push(hand.folder(format!("{number:02}"), vec![file]));
         }
         nodes.push(hand.folder(format!("{outer:02}"), inner));
     }
     let tree = hand.tree(nodes);
     hand.finish().await;
-    let index = Arc::new(repository.load_index(&restic_repo::progress::Silent).await.unwrap());
+    let index = Arc::new(repository.load_index(&Silent).await.unwrap());
     backend.most.store(0, Ordering::SeqCst);
     let walk = Walk::new(&repository, index, tree, Path::new("/"));
     let steps = steps(walk).await;
@@ -93,6 +98,33 @@ async fn a_walk_through_many_folders_asks_for_many_at_a_time() {
     assert!(paths.is_sorted());
     paths.dedup();
     assert_eq!(paths.len(), 20 + 20 * 20 * 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_inside_each_other_are_not_asked_for_one_by_one() {
+    let backend = Arc::new(Busy::default());
+    let repository = init(backend.clone()).await;
+    let index = Arc::new(repository.load_index(&Silent).await.unwrap());
+    let mut hand = ByHand::new(&repository, index);
+    let disk = hand.file("disk.0", &[]);
+    let names = ["var", "lib", "one", "datastores", "100", "7", "backup"];
+    let folder = |nodes, name: &&str| vec![hand.folder(*name, nodes)];
+    let nodes = names.iter().rev().fold(vec![disk], folder);
+    let tree = hand.tree(nodes);
+    hand.finish().await;
+    let index = Arc::new(repository.load_index(&Silent).await.unwrap());
+    let path = Path::new("/var/lib/one/datastores/100/7/backup/disk.0");
+    // Two: what was packed by chance in two halves, each of which has the inner folders first.
+    let loads = || backend.loads.swap(0, Ordering::SeqCst);
+    loads();
+    assert_eq!(
+        find_path(&repository, &index, tree, path).await.unwrap().name.as_bytes(),
+        b"disk.0"
+    );
+    assert!((1..=2).contains(&loads()));
+    let all = steps(Walk::new(&repository, index, tree, Path::new("/"))).await;
+    assert_eq!(all[names.len()], path.to_str().unwrap());
+    assert!((1..=2).contains(&loads()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,6 +246,7 @@ async fn every_tree_that_comes_is_verified() {
 #[derive(Debug, Default)]
 struct Busy {
     files: Mem,
+    loads: AtomicUsize,
     now: AtomicUsize,
     most: AtomicUsize,
 }
@@ -229,6 +262,7 @@ impl Backend for Busy {
     }
 
     async fn load(&self, handle: &Handle, extent: Extent) -> Result<Bytes, BackendError> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
