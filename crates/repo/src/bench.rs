@@ -32,11 +32,7 @@ impl Bench {
         let claim = entry.plaintext_length();
         // A claim that nothing restic stores comes near to gets no memory in advance.
         let length = if claim <= MOST_CLAIMED { claim as usize } else { 0 };
-        // What is decompressed needs an empty one; what is only opened, one of its length.
-        let taken = match entry.uncompressed_length {
-            0 => self.buffers.take(length),
-            _ => self.buffers.take_empty(length),
-        };
+        let taken = self.buffers.take_empty(length);
         let mut plaintext = taken.map_err(|error| Error::io("decode", "a blob", error))?;
         let (handle, claim) = (entry.handle, entry.uncompressed_length);
         self.decoder.decode_unverified(handle, sealed, claim, &mut plaintext)?;

@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher};
-use aes::{Aes128, Aes256};
+use aes::Aes128;
+use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use poly1305::Poly1305;
@@ -17,14 +17,14 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::keystream::Keystream;
+
 /// The length of the nonce before the ciphertext, in bytes.
 pub const NONCE_LENGTH: usize = 16;
 /// The length of the MAC behind the ciphertext, in bytes.
 pub const MAC_LENGTH: usize = 16;
 /// What sealing adds to a plaintext, in bytes.
 pub const OVERHEAD: usize = NONCE_LENGTH + MAC_LENGTH;
-
-type Aes256Ctr = ctr::Ctr128BE<Aes256>;
 
 /// What seals and opens: restic's *master key* for everything in a repository, or the *user key* made
 /// from a password for the master key alone. Zeroed when dropped; its `Debug` shows nothing.
@@ -112,7 +112,7 @@ impl Key {
                 break;
             }
         }
-        Aes256Ctr::new(&Array(self.encrypt), &Array(*nonce)).apply_keystream(text);
+        Keystream::new(&self.encrypt, nonce).apply(text);
         let mac = self.mac(nonce, text);
         buffer.extend_from_slice(&mac);
         Ok(())
@@ -136,9 +136,8 @@ impl Key {
         if !bool::from(self.mac(nonce, text).ct_eq(mac)) {
             return Err(OpenError::WrongMac);
         }
-        // What is in there already is overwritten, and needs not be cleared.
-        plaintext.resize(text.len(), 0);
-        Aes256Ctr::new(&Array(self.encrypt), &Array(*nonce)).apply_keystream_b2b(text, plaintext);
+        plaintext.clear();
+        Keystream::new(&self.encrypt, nonce).append(text, plaintext);
         Ok(())
     }
 

@@ -89,6 +89,7 @@ pub mod identity;
 pub mod index;
 pub mod json;
 pub mod key;
+mod keystream;
 pub mod lock;
 pub mod migrate;
 pub mod node;
