@@ -24,8 +24,8 @@
 //! run ([`Error::Overtaken`]).
 //!
 //! [`Prune::run`] takes the locks in this order; [`Prune::run_under`] goes on with the shared lock of what was done
-//! before. Why no order of steps of several programs loses a blob,
-//! and what a kill after each step leaves behind, is the subject of `doc/locking.md`.
+//! before. Why no order of steps of several programs loses a blob, and what a kill after each step leaves behind, is
+//! the subject of `doc/locking.md`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use restic_repo::backend::FileInfo;
 use restic_repo::index::Index;
 use restic_repo::node::Node;
@@ -24,6 +24,9 @@ use crate::session::Session;
 
 /// How long an action waits for somebody else's lock: as long as upstream tries.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// How many increments are looked for at a time. One after the other, each costs a few round trips.
+pub const AT_ONCE: usize = 16;
 
 /// A repository of a datastore, open.
 pub struct BackupRepository {
@@ -88,7 +91,7 @@ impl BackupRepository {
     pub async fn snapshots(&self, increments: &Increments) -> Result<Vec<Snapshot>> {
         let files = self.repository.list(FileType::Snapshot).await?;
         let own = increments.as_slice().iter().map(|increment| self.own(&files, increment));
-        let found = try_join_all(own).await?;
+        let found: Vec<_> = stream::iter(own).buffered(AT_ONCE).try_collect().await?;
         match increments.as_slice().iter().zip(&found).find(|(_, snapshot)| snapshot.is_none()) {
             Some((missing, _)) => self.merged(increments, missing).await,
             None => Ok(found.into_iter().flatten().collect()),

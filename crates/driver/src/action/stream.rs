@@ -5,8 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use restic_repo::dump::{self, Sink};
 use restic_repo::index::Index;
 use restic_repo::lock::Gate;
@@ -14,7 +13,7 @@ use restic_repo::snapshot::Snapshot;
 use virtual_disk::{Chain, Source};
 
 use crate::action::archive::write_archive;
-use crate::action::repository::BackupRepository;
+use crate::action::repository::{AT_ONCE, BackupRepository};
 use crate::disk_source::BackupFile;
 use crate::exit::{Failure, Result};
 use crate::gated_output::GatedOutput;
@@ -143,7 +142,7 @@ async fn chain(repository: &BackupRepository, index: &Arc<Index>, files: &[File]
         let reader = repository.reader(index, &node, &file.path, cache)?;
         Ok::<_, Failure>(Arc::new(BackupFile::new(reader)) as Arc<dyn Source>)
     });
-    let sources = try_join_all(sources).await?;
+    let sources = stream::iter(sources).buffered(AT_ONCE).try_collect().await?;
     Chain::open(sources).await.map_err(|error| unreadable(files, &error))
 }
 

@@ -116,6 +116,30 @@ async fn where_everything_is_needed_nothing_is_done() {
 }
 
 #[tokio::test]
+async fn who_holds_a_shared_lock_prunes_with_it() {
+    let two = Two::new().await;
+    two.workshop.forget(two.snapshots[0]).await;
+    let fault = Arc::new(Fault::new(two.workshop.mem.clone()));
+    let repository = two.workshop.repository.with_backend(Arc::clone(&fault) as _);
+    let prune = Prune { options: tight(), locks: &locks(), progress: silent() };
+    let shared = Lock::acquire(&repository, LockKind::Shared, &locks()).await.unwrap();
+    let outcome = prune.run_under(&repository, shared, |_| true).await.unwrap();
+    assert!(matches!(&outcome.end, End::Swept(Swept { packs: 2, .. })), "{outcome:?}");
+    let stored = fault.calls().into_iter().filter(|call| call.operation == Operation::Save);
+    let mut stored = stored.map(|call| call.file_type.unwrap());
+    // Only then comes the exclusive one.
+    assert_eq!(stored.next(), Some(FileType::Lock));
+    assert_eq!(stored.next(), Some(FileType::Pack));
+    assert!(repository.list(FileType::Lock).await.unwrap().is_empty());
+    two.workshop.assert_sound().await;
+
+    let shared = Lock::acquire(&repository, LockKind::Shared, &locks()).await.unwrap();
+    let outcome = prune.run_under(&repository, shared, |_| true).await.unwrap();
+    assert!(matches!(outcome.end, End::Nothing), "{outcome:?}");
+    assert!(repository.list(FileType::Lock).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn what_a_forgotten_snapshot_alone_needed_is_removed() {
     let two = Two::new().await;
     two.workshop.forget(two.snapshots[0]).await;
