@@ -84,8 +84,12 @@ fn file() -> impl Strategy<Value = File> {
     let snapshot = prop::bool::weighted(0.15);
     (size, options(), deeds(), packed, snapshot, grown).prop_map(
         |(size, (options, cluster), deeds, packed, snapshot, grown)| {
-            // That takes counts above 1, and not all versions can grow then.
-            let snapshot = snapshot && !options.ends_with("refcount_bits=1") && grown.is_none();
+            // It doubles the counts, and compressed clusters that share one of the file add to
+            // them: QEMU makes no snapshot where 1 or 2 bits do not hold that. And not all
+            // versions can grow then.
+            let narrow = ["refcount_bits=1", "refcount_bits=2"];
+            let narrow = narrow.iter().any(|bits| options.ends_with(bits));
+            let snapshot = snapshot && !narrow && grown.is_none();
             File { size, options, cluster, deeds, packed, snapshot, grown }
         },
     )
