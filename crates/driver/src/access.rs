@@ -55,7 +55,7 @@ impl Access {
             (None, Some(file)) => {
                 let text = text_file::read(file).map_err(|error| {
                     Failure::new(format_args!(
-                        "cannot read the repository's location from {}: {error}",
+                        "cannot read the location of the repository from {}: {error}",
                         file.display()
                     ))
                 })?;

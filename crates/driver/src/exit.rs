@@ -257,7 +257,7 @@ fn explain_backend(error: &BackendError) -> String {
             "if the file should be there, run `check` to see what is missing"
         }
         BackendErrorKind::PermissionDenied => {
-            "the user that runs this program needs access to the repository's files"
+            "the user that runs this program needs access to the files of the repository"
         }
         BackendErrorKind::NoSpace => "free some space there and run the command again",
         BackendErrorKind::TooShort | BackendErrorKind::TooLarge => {

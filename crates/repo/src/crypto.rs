@@ -51,7 +51,7 @@ pub enum OpenError {
 
 /// The operating system gave no random bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("the system's random generator failed: {0}")]
+#[error("the random generator of the system failed: {0}")]
 pub struct NoRandomness(#[from] getrandom::Error);
 
 impl From<NoRandomness> for crate::Error {

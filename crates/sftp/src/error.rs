@@ -347,7 +347,9 @@ fn remedy(tried: &[Tried], methods: &[String]) -> String {
     } else if was(|outcome| matches!(outcome, Outcome::Encrypted { wanted: true, .. })) {
         String::new()
     } else if was(|outcome| *outcome == Outcome::Refused) {
-        ": add one of them to that user's authorized_keys on the server".to_owned()
+        ": add one of them to the authorized_keys of that user on the server; if it is there, the \
+         account may be locked, which the log of sshd tells"
+            .to_owned()
     } else {
         ", for none can be used".to_owned()
     }

@@ -29,10 +29,10 @@ pub enum Failure {
     #[error("the server does not allow it: {0}")]
     Denied(String),
     /// The server's disk, or this user's share of it, is full.
-    #[error("the server's disk is full, or this user's quota of it")]
+    #[error("the disk of the server is full, or the quota of this user")]
     Full,
     /// The server's disk cannot be written to.
-    #[error("the server's file system is read-only")]
+    #[error("the file system of the server is read-only")]
     ReadOnly,
     /// The server does not know this request.
     #[error("the server does not support the request: {0}")]

@@ -59,10 +59,10 @@ pub enum LocationError {
     )]
     Brackets,
     /// The user's name is empty or has control characters.
-    #[error("the location has an @ but no valid user's name in front of it")]
+    #[error("the location has an @ but no valid name of a user in front of it")]
     User,
     /// The port is not a number from 1 to 65535.
-    #[error("the location's port is not a number from 1 to 65535")]
+    #[error("the port in the location is not a number from 1 to 65535")]
     Port,
     /// There is no path.
     #[error(

@@ -124,7 +124,7 @@ impl Header {
             return unsupported(Feature::RefcountOrder(refcount_order));
         }
         if version == 3 && (length < V3_LENGTH || u64::from(length) > 1 << cluster_bits) {
-            return damaged("the header's length is impossible");
+            return damaged("the length of the header is impossible");
         }
         let code = match bytes.get(104) {
             Some(&code) if length > V3_LENGTH => code,

@@ -88,7 +88,9 @@ pub fn part<'a>(document: &'a Document<'_>, name: &str) -> Result<Element<'a>> {
         return Ok(top);
     }
     top.child(name).ok_or_else(|| {
-        Failure::new(format_args!("OpenNebula's message has no {name}, which this action needs"))
+        Failure::new(format_args!(
+            "the message of OpenNebula has no {name}, which this action needs"
+        ))
     })
 }
 

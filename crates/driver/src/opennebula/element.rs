@@ -79,7 +79,7 @@ impl<'a> Element<'a> {
     /// The text at a path, which must be there.
     pub fn required(&self, path: &str) -> Result<&'a str> {
         self.text(path).ok_or_else(|| {
-            Failure::new(format_args!("OpenNebula's message has no {}/{path}", self.name()))
+            Failure::new(format_args!("the message of OpenNebula has no {}/{path}", self.name()))
         })
     }
 

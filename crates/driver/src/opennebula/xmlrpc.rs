@@ -135,9 +135,9 @@ impl Client {
         let mut reader = answer.body_mut().as_reader().take(MAX_ANSWER + 1);
         reader
             .read_to_string(&mut text)
-            .map_err(|error| format!("OpenNebula's answer cannot be read: {error}"))?;
+            .map_err(|error| format!("the answer of OpenNebula cannot be read: {error}"))?;
         if text.len() as u64 > MAX_ANSWER {
-            return Err("OpenNebula's answer is too long".to_owned());
+            return Err("the answer of OpenNebula is too long".to_owned());
         }
         Ok(text)
     }
@@ -185,7 +185,7 @@ fn escape(text: &str) -> String {
 
 /// What OpenNebula answers: whether it was done, and the result or an error.
 fn response(answer: &str) -> Result<Value, CallError> {
-    let failed = |what: &str| CallError::Failed(format!("OpenNebula's answer {what}"));
+    let failed = |what: &str| CallError::Failed(format!("the answer of OpenNebula {what}"));
     let document =
         element::parse(answer).map_err(|error| failed(&format!("is not valid XML: {error}")))?;
     let top = Element::top(&document);

@@ -54,7 +54,7 @@ impl Polynomial {
                 return Ok(polynomial);
             }
         }
-        Err(Error::Refused("there is no randomness in the system's random numbers".to_owned()))
+        Err(Error::Refused("there is no randomness in the random numbers of the system".to_owned()))
     }
 
     /// Itself, if one can chunk with it.

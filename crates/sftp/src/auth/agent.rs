@@ -155,7 +155,7 @@ fn take<'a>(rest: &mut &'a [u8]) -> io::Result<&'a [u8]> {
 }
 
 fn nonsense() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the agent's answer makes no sense")
+    io::Error::new(io::ErrorKind::InvalidData, "the answer of the agent makes no sense")
 }
 
 #[cfg(test)]
