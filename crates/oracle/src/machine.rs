@@ -14,6 +14,9 @@ use crate::sshd;
 /// included.
 const OWN: [&str; 6] = ["etc", "home", "srv", "var/lib", "var/log", "var/tmp"];
 
+/// The numbers of users and groups who are not the system's own (Debian policy 9.2.2), OpenNebula's among them.
+const PEOPLE: std::ops::Range<u32> = 1000..60000;
+
 /// Makes it, in its folder: takes the name, and pairs of files that are bound together; stays until its input ends.
 ///
 /// Paths are relative and not looked up, since a folder that is hidden by now may be part of them.
@@ -29,7 +32,8 @@ const MAKE: &str = r#"
 
 /// A machine of one's own, made of namespaces of this one. Only root can make one.
 ///
-/// `/etc` is a copy of this machine's, so that there are users to begin with and others can be added;
+/// `/etc` is a copy of this machine's, so that there are users to begin with and others can be added, without the
+/// people: somebody of this machine may have the name of one who is to be made;
 /// `/home`, `/srv`, `/var/lib`, `/var/log` and `/var/tmp` are empty.
 #[derive(Debug)]
 pub struct Machine {
@@ -57,6 +61,7 @@ impl Machine {
         let _ = fs::set_permissions(folder.join("var/tmp"), Permissions::from_mode(0o1777));
         let copied = Command::new("cp").args(["-a", "/etc"]).arg(&folder).status();
         assert!(copied.is_ok_and(|status| status.success()), "/etc cannot be copied");
+        forget_people(&folder.join("etc"));
         let mut command = Command::new("unshare");
         command.args(["--mount", "--uts", "sh", "-c", MAKE, "sh", name]).current_dir(&folder);
         for (source, target) in given {
@@ -156,6 +161,26 @@ impl Drop for Machine {
         for child in self.sshd.iter_mut().map(|(_, child)| child).chain([&mut self.holder]) {
             let _ = child.kill();
             let _ = child.wait();
+        }
+    }
+}
+
+/// Takes all users and groups out that are not the system's own.
+fn forget_people(etc: &Path) {
+    let is_person = |line: &str| {
+        let number = line.split(':').nth(2).and_then(|number| number.parse().ok());
+        number.is_some_and(|number: u32| PEOPLE.contains(&number))
+    };
+    for (list, secrets) in [("passwd", "shadow"), ("group", "gshadow")] {
+        let list = etc.join(list);
+        let lines = fs::read_to_string(&list).unwrap_or_default();
+        let name = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+        let people: Vec<_> = lines.lines().filter(|line| is_person(line)).map(name).collect();
+        for file in [list, etc.join(secrets)] {
+            let Ok(lines) = fs::read_to_string(&file) else { continue };
+            let left = lines.lines().filter(|line| !people.contains(&name(line)));
+            let left: String = left.map(|line| format!("{line}\n")).collect();
+            fs::write(&file, left).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         }
     }
 }
